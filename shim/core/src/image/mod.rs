@@ -1,0 +1,1 @@
+//! Which bytes are the program, and of which kind they are.

@@ -1,0 +1,1 @@
+//! The state machine of the tasks of one shim.

@@ -1,0 +1,1 @@
+//! From what containerd hands over to a plan.

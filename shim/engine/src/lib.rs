@@ -1,0 +1,1 @@
+//! The only user of Wasmtime: compiles, loads and runs guests.

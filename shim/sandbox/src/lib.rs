@@ -1,0 +1,1 @@
+//! The kernel's side of a container: namespaces, mounts, cgroups, privileges.
