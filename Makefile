@@ -1,0 +1,87 @@
+# What each target does and needs: make help
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+TARGET ?= $(shell uname -m)-unknown-linux-musl
+HOST   := $(shell uname -m)-unknown-linux-musl
+CACHE  := $(HOME)/.cache/wherry
+# Outside the checkout, so that a fresh clone builds warm.
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+export WHERRY_RIG       ?= $(CACHE)/rig
+export WHERRY_GUESTS    ?= $(CACHE)/guests
+export WHERRY_PROGRAMS  ?= $(CARGO_TARGET_DIR)/$(HOST)/release
+export PATH := $(HOME)/.cargo/bin:/usr/local/go/bin:$(PATH)
+
+# What `make test` runs against; name fewer to be quicker: make test-containerd CONTAINERD=2.4
+CONTAINERD ?= 1.7 2.1 2.4
+DOCKER     ?= 28 29
+
+E2E := cargo test --quiet -p wherry-e2e
+
+.PHONY: help
+help: ## this list
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: toolchain programs ## runs Wasm containers on a private containerd, beside runc (root; installs what is missing)
+	e2e/rig/fetch.sh demo
+	cargo run --quiet -p wherry-e2e --bin guests -- hello hello-wat cat files env
+	cargo run --quiet -p wherry-e2e --bin demo
+
+.PHONY: test
+test: test-unit test-containerd test-crash test-docker ## every suite (root; cold up to an hour, warm in minutes)
+
+.PHONY: test-unit
+test-unit: toolchain ## pure and kernel tests, no daemon (root; Rust)
+	cargo test --quiet -p wherry-core -p wherry-cache
+	cargo test --quiet -p wherry-sandbox
+	cargo test --quiet -p containerd-shim-wherry
+	cargo test --quiet -p wherry-engine --features compiler
+
+.PHONY: test-containerd
+test-containerd: rig guests programs ## the programs under real containerd 1.7, 2.1 and 2.4 (root)
+	for v in $(CONTAINERD); do echo "== containerd $$v"; WHERRY_CONTAINERD=$$v $(E2E) --test containerd; done
+
+.PHONY: test-crash
+test-crash: rig guests programs ## kill -9 of every program at every stage leaves nothing (root)
+	for v in $(CONTAINERD); do echo "== containerd $$v"; WHERRY_CONTAINERD=$$v $(E2E) --test crash; done
+
+.PHONY: test-docker
+test-docker: rig guests programs ## the programs under Docker Engine 28 and 29 (root)
+	for v in $(DOCKER); do echo "== Docker $$v"; WHERRY_DOCKER=$$v $(E2E) --test docker; done
+
+.PHONY: bench
+bench: rig guests programs ## latency and memory beside runc and an empty shim, in one run (root; RUNTIMES="io.containerd.x.v1" adds more)
+	cargo build --quiet --release -p wherry-e2e
+	cargo run --quiet --release -p wherry-e2e --bin bench -- $(RUNTIMES)
+
+.PHONY: lint
+lint: toolchain ## format, clippy, dependency rules (Rust; cargo-deny is built once)
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	e2e/rig/deny.sh
+
+.PHONY: programs
+programs: toolchain ## the three programs for this machine, as released
+	@e2e/rig/programs.sh $(HOST)
+
+.PHONY: dist
+dist: toolchain ## release programs in dist/<target>/, static and stripped (TARGET=aarch64-unknown-linux-musl too)
+	@e2e/rig/programs.sh $(TARGET)
+	@mkdir -p dist/$(TARGET)
+	@install -m 0755 $(addprefix $(CARGO_TARGET_DIR)/$(TARGET)/release/,containerd-shim-wherry-v1 wherry-guest wherry) dist/$(TARGET)/
+	@ls -l dist/$(TARGET)
+
+.PHONY: toolchain
+toolchain: ## Rust, a C compiler for musl, and what else a build needs (apt, rustup)
+	@e2e/rig/bootstrap.sh
+
+.PHONY: rig
+rig: toolchain ## containerd, Docker Engine and runc of the tested versions, unpacked or built into ~/.cache/wherry
+	e2e/rig/fetch.sh test
+
+.PHONY: guests
+guests: toolchain ## the example programs in Rust, C and Go
+	cargo run --quiet -p wherry-e2e --bin guests

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# programs.sh TARGET: builds the programs as released into $CARGO_TARGET_DIR/TARGET/release.
+# One package at a time: cargo unifies the features of all packages of one invocation, and the
+# guest must not get the compiler.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+target=$1
+for package in containerd-shim-wherry wherry-guest wherry-cli; do
+  cargo build --quiet --release --target "$target" -p "$package"
+done
+for program in containerd-shim-wherry-v1 wherry-guest wherry; do
+  file="${CARGO_TARGET_DIR:-target}/$target/release/$program"
+  # An interpreter in the program header means it is not static, and would fail on other distributions.
+  if readelf -l "$file" | grep -q INTERP; then
+    echo "$file is not static" >&2
+    exit 1
+  fi
+done
