@@ -1,0 +1,169 @@
+#!/usr/bin/env bash
+# Fetches what the suites run against into ${WHERRY_RIG:-~/.cache/wherry/rig}: several versions of
+# containerd and Docker side by side, and runc. Debian packages are unpacked, never installed; the rest is
+# built from Go modules. Whatever is there in the right version is left alone, so a second run takes a second.
+#
+#   fetch.sh demo | bench                         containerd 2.4 and runc
+#   fetch.sh containerd-1.7 | -2.1 | -2.4         one containerd and runc
+#   fetch.sh containerd                           all three
+#   fetch.sh docker-28 | docker-29 | docker       Docker Engine with its containerd
+#   fetch.sh guests                               compilers for the guests in C and Go
+#   fetch.sh                                      all of it
+#
+# Cold on two cores: containerd 2.4 takes 2 to 3 minutes, Docker 29 4, everything else seconds.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/versions.sh"
+. "$here/lib.sh"
+RIG=${WHERRY_RIG:-$HOME/.cache/wherry/rig}
+mkdir -p "$RIG/bin"
+
+# --- Debian packages from a private list of one suite, so that the machine's own lists are left alone.
+
+debian_source() { # -> "URI KEYRING" of this machine's own Debian mirror, else the public one
+  local uri='' key=''
+  if [ -r /etc/apt/sources.list.d/debian.sources ]; then
+    uri=$(awk '/^URIs/{print $2; exit}' /etc/apt/sources.list.d/debian.sources)
+    key=$(awk '/^Signed-By/{print $2; exit}' /etc/apt/sources.list.d/debian.sources)
+  elif [ -r /etc/apt/sources.list ]; then
+    uri=$(grep -oE 'https?://[^ ]*/debian/?( |$)' /etc/apt/sources.list | head -1 | tr -d ' ')
+  fi
+  echo "${uri:-http://deb.debian.org/debian} ${key:-/usr/share/keyrings/debian-archive-keyring.gpg}"
+}
+
+unpack() { # SUITE PACKAGE…
+  local suite=$1 base=$RIG/debian/$1 uri key
+  shift
+  rm -rf "$base/debs"
+  mkdir -p "$base"/{lists/partial,cache/archives/partial,debs,root}
+  read -r uri key < <(debian_source)
+  [ -r "$key" ] || apt_install debian-archive-keyring
+  echo "deb [signed-by=$key] $uri $suite main" >"$base/sources.list"
+  local apt=(apt-get -qq -o Dir::Etc::sourcelist="$base/sources.list" -o Dir::Etc::sourceparts=/dev/null
+    -o Dir::State::lists="$base/lists" -o Dir::Cache="$base/cache" -o APT::Sandbox::User=root)
+  "${apt[@]}" update || return
+  (cd "$base/debs" && "${apt[@]}" download "$@" && for deb in *.deb; do dpkg -x "$deb" ../root; done)
+}
+
+says() { # PROGRAM WORDS: it is there, starts on this machine and tells this version
+  local told
+  [ -x "$1" ] && told=$("$1" --version 2>/dev/null) && [[ $told == *"$2"* ]]
+}
+
+# Puts containerd VERSION below $RIG/debian/SUITE, where the harness looks for it.
+debian_containerd() { # SUITE VERSION MODULE
+  local bin=$RIG/debian/$1/root/usr/bin
+  says "$bin/containerd" " $2" && [ -x "$bin/ctr" ] && return
+  say "containerd $2 from Debian $1"
+  unpack "$1" containerd || true
+  says "$bin/containerd" " $2" && return
+  say "Debian $1 no longer has containerd $2: building it from its Go module"
+  go_containerd "$bin" "$3" "$2"
+}
+
+# --- Go modules.
+
+go_containerd() { # FOLDER MODULE VERSION
+  go_ready
+  mkdir -p "$1"
+  (cd / && GOBIN=$1 go install -tags "no_btrfs no_devmapper no_zfs" \
+    -ldflags "-s -w -X $2/version.Version=v$3" "$2"/cmd/{containerd,containerd-shim-runc-v2,ctr}@"v$3")
+  says "$1/containerd" "$3" || die "containerd $3 was built in $1 and does not start"
+}
+
+containerd17() { debian_containerd trixie "$RIG_CONTAINERD_17" github.com/containerd/containerd; }
+containerd21() { debian_containerd sid "$RIG_CONTAINERD_21" github.com/containerd/containerd/v2; }
+containerd24() {
+  says "$RIG/containerd-2.4/containerd" "v$RIG_CONTAINERD_24" && [ -x "$RIG/containerd-2.4/ctr" ] && return
+  say "containerd $RIG_CONTAINERD_24 from its Go module (2 to 3 minutes)"
+  go_containerd "$RIG/containerd-2.4" github.com/containerd/containerd/v2 "$RIG_CONTAINERD_24"
+}
+
+runc() {
+  says "$RIG/runc/runc" "runc version $RIG_RUNC" && return
+  say "runc $RIG_RUNC from its Go module"
+  apt_install libseccomp-dev pkg-config gcc libc6-dev
+  go_ready
+  mkdir -p "$RIG/runc"
+  (cd / && CGO_ENABLED=1 GOBIN=$RIG/runc go install -tags seccomp -ldflags "-s -w -X main.version=$RIG_RUNC" \
+    "github.com/opencontainers/runc@v$RIG_RUNC")
+  says "$RIG/runc/runc" "runc version" || die "runc was built in $RIG/runc and does not start"
+}
+
+docker28() {
+  local root=$RIG/debian/sid/root/usr
+  says "$root/sbin/dockerd" "$RIG_DOCKER_28" && return
+  say "Docker Engine $RIG_DOCKER_28 from Debian sid"
+  unpack sid docker.io || die "the packages of Debian sid could not be fetched"
+  says "$root/sbin/dockerd" "$RIG_DOCKER_28" || die "Debian sid no longer has Docker $RIG_DOCKER_28:" \
+    "take $(ls "$RIG/debian/sid/debs" | grep -m1 docker.io) into rig/versions.sh, or put dockerd $RIG_DOCKER_28 at $root/sbin/dockerd"
+}
+
+# dockerd built as a library tells no version of its own, so a file beside it does.
+docker29() {
+  [ -x "$RIG/bin/dockerd29" ] && [ "$(cat "$RIG/bin/dockerd29.version" 2>/dev/null)" = "$RIG_DOCKER_29" ] && return
+  say "Docker Engine 29 (moby $RIG_DOCKER_29) from its Go module (4 minutes)"
+  go_ready
+  mkdir -p "$RIG/moby-src"
+  (cd "$RIG/moby-src"
+    [ -e go.mod ] || go mod init moby
+    go get "github.com/moby/moby/v2/cmd/dockerd@v$RIG_DOCKER_29"
+    go build -ldflags "-s -w" -o "$RIG/bin/dockerd29" github.com/moby/moby/v2/cmd/dockerd)
+  echo "$RIG_DOCKER_29" >"$RIG/bin/dockerd29.version"
+}
+
+# Any recent client will do: it speaks the daemon's version of the API.
+docker_cli() {
+  [ -x "$RIG/bin/docker" ] && return
+  local found
+  if found=$(command -v docker) && "$found" --version >/dev/null 2>&1; then
+    ln -sf "$found" "$RIG/bin/docker"
+    return
+  fi
+  say "the Docker client from Debian trixie"
+  unpack trixie docker-cli containerd
+  ln -sf "$RIG/debian/trixie/root/usr/bin/docker" "$RIG/bin/docker"
+  says "$RIG/bin/docker" "Docker version" || die "Debian trixie's docker does not start on this machine"
+}
+
+busybox() {
+  [ -x "$RIG/bin/busybox" ] && return
+  apt_install busybox-static
+  cp "$(type -P busybox)" "$RIG/bin/busybox"
+}
+
+guests() {
+  go_ready
+  command -v clang >/dev/null && command -v wasm-ld >/dev/null && [ -d /usr/include/wasm32-wasi ] && return
+  say "clang, lld and wasi-libc for the guests in C"
+  apt_install clang lld libclang-rt-dev-wasm32 wasi-libc
+}
+
+parts() { # SUITE -> the parts it needs
+  case $1 in
+    demo | bench | containerd-2.4) echo containerd24 runc busybox guests ;;
+    containerd-1.7) echo containerd17 runc busybox guests ;;
+    containerd-2.1) echo containerd21 runc busybox guests ;;
+    containerd) echo containerd17 containerd21 containerd24 runc busybox guests ;;
+    docker-28) echo containerd21 docker28 docker_cli runc busybox guests ;;
+    docker-29) echo containerd24 docker29 docker_cli runc busybox guests ;;
+    docker) parts docker-28 && parts docker-29 ;;
+    all) parts containerd && parts docker ;;
+    guests) echo guests ;;
+    *) die "there is no suite called $1; see the top of $0" ;;
+  esac
+}
+
+[ $# -gt 0 ] || set -- all
+# One at a time: two suites started together would unpack into each other.
+exec 9>"$RIG/.lock"
+flock 9
+done_parts=' '
+for suite in "$@"; do
+  wanted=$(parts "$suite")
+  for part in $wanted; do
+    case $done_parts in *" $part "*) continue ;; esac
+    "$part"
+    done_parts+="$part "
+  done
+done
