@@ -1,0 +1,1 @@
+//! System calls that no crate here wraps.
