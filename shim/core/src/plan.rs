@@ -177,7 +177,7 @@ pub struct Capabilities {
 pub struct Cgroup {
     pub place: CgroupPlace,
     pub resources: Option<LinuxResources>,
-    /// `resources.devices` preceded by the rules every container has.
+    /// Nothing, then `resources.devices`, then what every container may use: applied in this order.
     pub devices: Vec<LinuxDeviceCgroup>,
 }
 
