@@ -1,0 +1,56 @@
+//! Commands: guests that are called once, and whose end is the container's.
+
+use wasmtime::Store;
+use wasmtime::component::InstancePre as ComponentPre;
+use wasmtime::{InstancePre, TypedFunc};
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::p2::bindings::CommandPre as Command2;
+use wasmtime_wasi::p3::bindings::CommandPre as Command3;
+
+use crate::call::{ComponentCall, ModuleCall};
+use crate::exit::Exit;
+use crate::host::Host;
+
+pub(crate) enum Command {
+    Start { store: Store<WasiP1Ctx>, pre: InstancePre<WasiP1Ctx> },
+    CallModule { store: Store<WasiP1Ctx>, pre: InstancePre<WasiP1Ctx>, call: ModuleCall },
+    Run2 { store: Store<Host>, pre: Command2<Host> },
+    Run3 { store: Store<Host>, pre: Command3<Host> },
+    CallComponent { store: Store<Host>, pre: ComponentPre<Host>, call: ComponentCall },
+}
+
+impl Command {
+    pub(crate) async fn run(self) -> Exit {
+        match self {
+            Command::Start { store, pre } => Exit::of(start(store, pre).await),
+            Command::CallModule { store, pre, call } => Exit::of(call.run(store, pre).await),
+            Command::Run2 { store, pre } => run_result(run2(store, pre).await),
+            Command::Run3 { store, pre } => run_result(run3(store, pre).await),
+            Command::CallComponent { store, pre, call } => run_result(call.run(store, pre).await),
+        }
+    }
+}
+
+/// A guest that returns an error has said what it had to say itself.
+fn run_result(result: wasmtime::Result<Result<(), ()>>) -> Exit {
+    match result {
+        Ok(Err(())) => Exit::FAILURE,
+        result => Exit::of(result),
+    }
+}
+
+async fn start(mut store: Store<WasiP1Ctx>, pre: InstancePre<WasiP1Ctx>) -> wasmtime::Result<()> {
+    let instance = pre.instantiate_async(&mut store).await?;
+    let start: TypedFunc<(), ()> = instance.get_typed_func(&mut store, "_start")?;
+    start.call_async(&mut store, ()).await
+}
+
+async fn run2(mut store: Store<Host>, pre: Command2<Host>) -> wasmtime::Result<Result<(), ()>> {
+    let command = pre.instantiate_async(&mut store).await?;
+    command.wasi_cli_run().call_run(&mut store).await
+}
+
+async fn run3(mut store: Store<Host>, pre: Command3<Host>) -> wasmtime::Result<Result<(), ()>> {
+    let command = pre.instantiate_async(&mut store).await?;
+    store.run_concurrent(async |store| command.wasi_cli_run().call_run(store).await).await?
+}

@@ -1,0 +1,117 @@
+//! HTTP services: a server in the guest's process, a fresh instance for each request.
+//!
+//! ```text
+//! listener ──► connection (HTTP/1.1 or h2c) ──► permit ──► instance ──► guest
+//!    │                                            └ of as many as the pool has places
+//!    └ SIGTERM, SIGINT, SIGQUIT: accept no more, finish what runs, exit 0
+//! ```
+//!
+//! One request cannot harm another: each has its own memory, a trap ends one instance, and guests
+//! that compute for long give way at epochs.
+
+pub(crate) mod outgoing;
+
+mod epoch;
+mod request;
+mod server;
+mod tls;
+
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use tokio::runtime;
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+use wasmtime::component::InstancePre;
+use wasmtime_wasi_http::handler::ProxyPre;
+use wasmtime_wasi_http::p2::bindings::ProxyPre as Proxy2;
+use wasmtime_wasi_http::p3::bindings::ServicePre as Service3;
+use wherry_core::plan::Run;
+
+use crate::config::CONCURRENT_REQUESTS;
+use crate::exit::{Exit, tell};
+use crate::host::{self, Host};
+use crate::load::Refusal;
+use crate::stdio::Streams;
+use crate::world::World;
+use epoch::Epochs;
+use outgoing::Outgoing;
+
+/// A service that only waits to be started.
+pub(crate) struct Service {
+    listen: SocketAddr,
+    threads: Option<NonZeroU16>,
+    shared: Arc<Shared>,
+}
+
+/// What all requests share.
+struct Shared {
+    pre: ProxyPre<Host>,
+    run: Run,
+    streams: Streams,
+    outgoing: Outgoing,
+    permits: Arc<Semaphore>,
+    epochs: Epochs,
+}
+
+impl Service {
+    pub(crate) fn new(
+        engine: &Engine,
+        world: World,
+        pre: InstancePre<Host>,
+        run: &Run,
+        streams: Streams,
+        outgoing: Outgoing,
+    ) -> Result<Service, Refusal> {
+        let broken = |error: wasmtime::Error| Refusal::Imports(format!("{error:#}"));
+        let pre = match world {
+            World::Service3 => ProxyPre::P3(Service3::new(pre).map_err(broken)?),
+            _ => ProxyPre::P2(Proxy2::new(pre).map_err(broken)?),
+        };
+        // Folders are opened for each request; whether they can be is told now.
+        host::request(run, &streams).map_err(Refusal::surroundings)?;
+        Ok(Service {
+            listen: run.http_listen,
+            threads: run.threads,
+            shared: Arc::new(Shared {
+                pre,
+                run: run.clone(),
+                streams,
+                outgoing,
+                permits: Arc::new(Semaphore::new(CONCURRENT_REQUESTS.into())),
+                epochs: Epochs::new(engine),
+            }),
+        })
+    }
+
+    /// Serves until a signal asks to stop. Threads are made here and not while loading: by now
+    /// the process is sealed, and they inherit that.
+    pub(crate) fn run(self) -> Exit {
+        crate::signals::end_at_signals();
+        let threads = self.threads.map_or_else(processors, |threads| threads.get().into());
+        let mut builder = match threads {
+            1 => runtime::Builder::new_current_thread(),
+            threads => {
+                let mut builder = runtime::Builder::new_multi_thread();
+                builder.worker_threads(threads);
+                builder
+            }
+        };
+        let runtime = match builder.enable_all().thread_name("wherry-http").build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tell(&format!("the threads of the HTTP service cannot be started: {error}"));
+                return Exit::FAILURE;
+            }
+        };
+        let exit = runtime.block_on(server::serve(self.listen, self.shared));
+        // Guests that still compute after the drain's deadline do not hold up the exit.
+        runtime.shutdown_background();
+        exit
+    }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, Into::into)
+}

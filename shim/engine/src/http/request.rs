@@ -1,0 +1,141 @@
+//! One request: an instance of its own, a response, and a sentence where it fails.
+
+use std::future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::channel::oneshot;
+use http::header::HOST;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use tokio::task::{AbortHandle, JoinHandle};
+use wasmtime::{AsContextMut, Store};
+use wasmtime_wasi_http::handler::Prepared;
+use wasmtime_wasi_http::{WasiBody, WasiHttpView};
+
+use super::Shared;
+use crate::exit::trap_message;
+use crate::host::{self, Host};
+
+type Answer = Result<Response<WasiBody>, wasmtime::Error>;
+
+/// Answers a request, whatever the guest does.
+pub(super) async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Response<WasiBody> {
+    let what = format!("{} {}", request.method(), request.uri().path());
+    let Ok(request) = absolute(request) else {
+        return refuse(StatusCode::BAD_REQUEST, "the request names no host, or no valid one");
+    };
+    let (sender, answer) = oneshot::channel();
+    // The response's body and what the guest does after it go on when this function is done.
+    let task = tokio::spawn(respond(shared, request, sender));
+    let abandoned = AbortOnDrop(Some(task.abort_handle()));
+    let answer = answer.await;
+    abandoned.keep();
+    match answer {
+        Ok(Ok(response)) => {
+            tokio::spawn(tell_end(what, task));
+            response
+        }
+        Ok(Err(error)) => fail(&what, &error),
+        // The guest's store is gone without an answer: the task knows why.
+        Err(oneshot::Canceled) => match task.await {
+            Ok(Err(error)) => fail(&what, &error),
+            Ok(Ok(())) | Err(_) => fail(&what, &wasmtime::Error::msg("no response was given")),
+        },
+    }
+}
+
+/// Runs the guest. Ends when the guest has nothing left to do, which may be after the response.
+async fn respond(
+    shared: Arc<Shared>,
+    request: Request<WasiBody>,
+    sender: oneshot::Sender<Answer>,
+) -> wasmtime::Result<()> {
+    // Held until the store is dropped: the pool has a place for each permit.
+    let _permit = shared.permits.clone().acquire_owned().await?;
+    let wasi = host::request(&shared.run, &shared.streams)?;
+    let host = Host::new(wasi, shared.outgoing.clone());
+    let mut store = Store::new(shared.engine(), host);
+    let _running = shared.epochs.watch(&mut store);
+    let proxy = shared.pre.instantiate_async(&mut store).await?;
+    let serve = async |accessor: &wasmtime::component::Accessor<Host>| {
+        let prepared = accessor.with(|mut store| {
+            Prepared::new(store.as_context_mut(), &proxy, request, Host::http, sender)
+        })?;
+        prepared.run(accessor, future::pending()).await?;
+        future::poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
+        Ok(())
+    };
+    store.run_concurrent(serve).await?
+}
+
+impl Shared {
+    fn engine(&self) -> &wasmtime::Engine {
+        match &self.pre {
+            wasmtime_wasi_http::handler::ProxyPre::P2(pre) => pre.engine(),
+            wasmtime_wasi_http::handler::ProxyPre::P3(pre) => pre.engine(),
+        }
+    }
+}
+
+/// The request as WASI wants it: with the scheme and the authority in its URI.
+fn absolute(request: Request<Incoming>) -> Result<Request<WasiBody>, ()> {
+    let (mut parts, body) = request.into_parts();
+    let mut uri = parts.uri.into_parts();
+    if uri.authority.is_none() {
+        let host = match parts.headers.get(HOST) {
+            Some(host) => Authority::try_from(host.as_bytes()).map_err(drop)?,
+            // HTTP/1.0 has no such header.
+            None => Authority::from_static("localhost"),
+        };
+        uri.authority = Some(host);
+    }
+    uri.scheme.get_or_insert(Scheme::HTTP);
+    uri.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+    parts.uri = Uri::from_parts(uri).map_err(drop)?;
+    Ok(Request::from_parts(parts, body.map_err(Into::into).boxed_unsync()))
+}
+
+/// A failure is told in the container's log; the client learns no more than that there was one.
+fn fail(what: &str, error: &wasmtime::Error) -> Response<WasiBody> {
+    log(what, error);
+    refuse(StatusCode::INTERNAL_SERVER_ERROR, "the service failed")
+}
+
+async fn tell_end(what: String, task: JoinHandle<wasmtime::Result<()>>) {
+    if let Ok(Err(error)) = task.await {
+        log(&what, &error);
+    }
+}
+
+fn log(what: &str, error: &wasmtime::Error) {
+    use std::io::Write as _;
+    let line = format!("wherry: {what}: {}\n", trap_message(error));
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+fn refuse(status: StatusCode, why: &'static str) -> Response<WasiBody> {
+    let body = Full::new(Bytes::from_static(why.as_bytes())).map_err(|never| match never {});
+    let mut response = Response::new(body.boxed_unsync());
+    *response.status_mut() = status;
+    response
+}
+
+/// Ends the guest of a request whose client has gone before there was a response.
+struct AbortOnDrop(Option<AbortHandle>);
+
+impl AbortOnDrop {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The server: accepts connections, and stops when it is asked to.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Shared, request};
+use crate::exit::{Exit, tell};
+
+/// Connections that the kernel holds while we are busy.
+const BACKLOG: u32 = 1024;
+
+/// How long a service may take to finish what runs. Kubernetes kills after 30 seconds by default.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// How long to wait when the process is out of descriptors, for connections to end.
+const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
+
+pub(super) async fn serve(address: SocketAddr, shared: Arc<Shared>) -> Exit {
+    let (listener, mut stop) =
+        match listen(address).and_then(|listener| Ok((listener, Stop::new()?))) {
+            Ok(ready) => ready,
+            Err(error) => {
+                tell(&format!("cannot listen on {address}: {error}"));
+                return Exit::FAILURE;
+            }
+        };
+    let connections = GracefulShutdown::new();
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new());
+    server.http2().timer(TokioTimer::new());
+    loop {
+        let stream = tokio::select! {
+            stream = listener.accept() => stream,
+            _ = stop.asked() => break,
+        };
+        match stream {
+            Ok((stream, _)) => {
+                let connection = connect(&server, &connections, stream, Arc::clone(&shared));
+                tokio::spawn(connection);
+            }
+            // The connection was gone before we took it (`accept(2)`).
+            Err(error) if is_of_connection(&error) => {}
+            Err(_) => tokio::time::sleep(OUT_OF_DESCRIPTORS).await,
+        }
+    }
+    drop(listener);
+    drain(connections, stop, &shared).await
+}
+
+/// Finishes what runs: idle connections are closed at once, others after their response.
+async fn drain(connections: GracefulShutdown, mut stop: Stop, shared: &Shared) -> Exit {
+    let finished = async {
+        connections.shutdown().await;
+        // What guests do after their response counts, too.
+        let _ = shared.permits.acquire_many(crate::config::CONCURRENT_REQUESTS.into()).await;
+    };
+    tokio::select! {
+        () = finished => Exit::SUCCESS,
+        () = tokio::time::sleep(DRAIN) => {
+            tell(&format!("requests still run {} s after the signal to stop", DRAIN.as_secs()));
+            Exit::SUCCESS
+        }
+        signal = stop.asked() => Exit::signalled(signal),
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn is_of_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+fn connect(
+    server: &auto::Builder<TokioExecutor>,
+    connections: &GracefulShutdown,
+    stream: TcpStream,
+    shared: Arc<Shared>,
+) -> impl Future<Output = ()> + Send + 'static {
+    // Without it small responses wait for the acknowledgement of the one before (RFC 896).
+    let _ = stream.set_nodelay(true);
+    let handle = move |incoming| {
+        let shared = Arc::clone(&shared);
+        async move { Ok::<_, Infallible>(request::handle(shared, incoming).await) }
+    };
+    let connection = server.serve_connection(TokioIo::new(stream), service_fn(handle));
+    let watched = connections.watch(connection.into_owned());
+    // A connection that breaks is the client's affair; the guest hears of it by its own streams.
+    async move { drop(watched.await) }
+}
+
+/// The signals that ask a service to stop.
+struct Stop {
+    term: Signal,
+    interrupt: Signal,
+    quit: Signal,
+}
+
+impl Stop {
+    fn new() -> io::Result<Stop> {
+        Ok(Stop {
+            term: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+        })
+    }
+
+    /// The number of the signal that came.
+    async fn asked(&mut self) -> i32 {
+        let mut term = pin!(self.term.recv());
+        let mut interrupt = pin!(self.interrupt.recv());
+        let mut quit = pin!(self.quit.recv());
+        tokio::select! {
+            _ = &mut term => SignalKind::terminate().as_raw_value(),
+            _ = &mut interrupt => SignalKind::interrupt().as_raw_value(),
+            _ = &mut quit => SignalKind::quit().as_raw_value(),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Signals that end a command.
+//!
+//! The guest is often process 1 of its PID namespace, and the kernel drops signals to process 1
+//! that it has no handler for (`pid_namespaces(7)`). So each signal whose default action is to end
+//! a process gets a handler which does just that. It works in the middle of a guest's endless
+//! loop, so commands need no interruption points in their code.
+#![allow(unsafe_code)]
+
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use nix::libc;
+
+/// Signals whose default action ends the process (`signal(7)`), except those which cannot be
+/// caught, those the processor raises (Wasmtime's own handlers turn them into traps), and SIGPIPE,
+/// which is ignored so that a closed stream is an error that the guest sees.
+const ENDING: [libc::c_int; 16] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGTRAP,
+    libc::SIGABRT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGALRM,
+    libc::SIGTERM,
+    libc::SIGSTKFLT,
+    libc::SIGXCPU,
+    libc::SIGXFSZ,
+    libc::SIGVTALRM,
+    libc::SIGPROF,
+    libc::SIGIO,
+    libc::SIGPWR,
+];
+
+/// From here on these signals end the process with 128 + their number, without delay.
+pub(crate) fn end_at_signals() {
+    for signal in ENDING {
+        end_at(signal);
+    }
+    for signal in libc::SIGRTMIN()..=libc::SIGRTMAX() {
+        end_at(signal);
+    }
+}
+
+fn end_at(signal: libc::c_int) {
+    // SAFETY: `action` is fully set before use; `end` is async-signal-safe: it calls nothing but
+    // `_exit` (`signal-safety(7)`).
+    unsafe {
+        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        action.sa_sigaction = end as extern "C" fn(libc::c_int) as libc::sighandler_t;
+        // On the alternative stack if the thread has one: a guest may be at the end of its stack.
+        action.sa_flags = libc::SA_ONSTACK;
+        libc::sigaction(signal, &action, ptr::null_mut());
+    }
+}
+
+extern "C" fn end(signal: libc::c_int) {
+    // SAFETY: async-signal-safe.
+    unsafe { libc::_exit(128 + signal) }
+}
