@@ -1,0 +1,183 @@
+//! Which cgroup hierarchies this node has, and where.
+
+use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::Folder;
+use crate::error::Doing;
+use crate::{Error, Result};
+
+/// Where systemd and everyone else mounts cgroups.
+const ROOT: &str = "/sys/fs/cgroup";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hierarchies {
+    /// One v2 hierarchy with all controllers.
+    Unified(PathBuf),
+    /// v1: one for each set of controllers; a v2 hierarchy beside them has none and is left alone.
+    Legacy(Vec<Hierarchy>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// As in the mount's options: `cpu`, `cpuacct`, `name=systemd`.
+    pub controllers: Vec<String>,
+    pub mount: PathBuf,
+}
+
+impl Hierarchies {
+    /// Looked up once in the life of this process: nobody remounts cgroups.
+    pub fn of_this_node() -> Result<&'static Hierarchies> {
+        static FOUND: OnceLock<Hierarchies> = OnceLock::new();
+        if let Some(found) = FOUND.get() {
+            return Ok(found);
+        }
+        let found = find()?;
+        Ok(FOUND.get_or_init(|| found))
+    }
+
+    /// The group `path` (absolute below the root of each hierarchy) in all of them.
+    pub(super) fn folders(&self, path: &Path) -> Result<Vec<Folder>> {
+        let inside = below_root(path)?;
+        Ok(match self {
+            Hierarchies::Unified(root) => {
+                vec![Folder { controllers: Vec::new(), path: root.join(inside) }]
+            }
+            Hierarchies::Legacy(all) => all
+                .iter()
+                .map(|h| Folder { controllers: h.controllers.clone(), path: h.mount.join(&inside) })
+                .collect(),
+        })
+    }
+}
+
+/// The path without its leading slash; one that leaves the hierarchy, or is its root, is refused.
+fn below_root(path: &Path) -> Result<PathBuf> {
+    let mut inside = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => inside.push(name),
+            Component::RootDir | Component::CurDir => {}
+            Component::ParentDir | Component::Prefix(_) => {
+                inside.clear();
+                break;
+            }
+        }
+    }
+    if inside.as_os_str().is_empty() {
+        return Err(Error::Refused(format!(
+            "linux.cgroupsPath {} names no group below the root: give an absolute path without ..",
+            path.display()
+        )));
+    }
+    Ok(inside)
+}
+
+fn find() -> Result<Hierarchies> {
+    let root = rustix::fs::statfs(ROOT).doing(|| format!("looking at {ROOT}"))?;
+    // As runc's `IsCgroup2UnifiedMode`: decided by what is mounted there, without reading a table
+    // that has thousands of lines on a busy node.
+    if root.f_type as u64 == CGROUP2_MAGIC {
+        return Ok(Hierarchies::Unified(ROOT.into()));
+    }
+    let table = std::fs::read_to_string("/proc/self/mountinfo")
+        .doing(|| "reading /proc/self/mountinfo".into())?;
+    let found = legacy(&table);
+    if found.is_empty() {
+        return Err(Error::Refused(format!(
+            "this node has no cgroups: mount cgroup2 on {ROOT}, or the v1 controllers below it"
+        )));
+    }
+    Ok(Hierarchies::Legacy(found))
+}
+
+const CGROUP2_MAGIC: u64 = 0x6367_7270;
+
+/// v1 hierarchies by the controllers in the super block's options, never by the name of the mount
+/// point: `/sys/devices` is no hierarchy, and neither is a bind mount somewhere else first.
+fn legacy(mountinfo: &str) -> Vec<Hierarchy> {
+    let mut found: Vec<Hierarchy> = Vec::new();
+    for line in mountinfo.lines() {
+        let Some((mount, after)) = line.split_once(" - ") else { continue };
+        let mut after = after.split(' ');
+        let (Some("cgroup"), Some(_), Some(options)) = (after.next(), after.next(), after.next())
+        else {
+            continue;
+        };
+        let Some(point) = mount.split(' ').nth(4) else { continue };
+        let controllers: Vec<String> =
+            options.split(',').filter(|o| is_controller(o)).map(str::to_owned).collect();
+        let known = found.iter().any(|h| h.controllers == controllers);
+        // proc(5): later lines are mounted over earlier ones, but runc takes the first too, and
+        // what comes later is a bind for some container.
+        if !controllers.is_empty() && !known {
+            found.push(Hierarchy { controllers, mount: unescape(point).into() });
+        }
+    }
+    found
+}
+
+fn is_controller(option: &str) -> bool {
+    const CONTROLLERS: [&str; 14] = [
+        "cpuset", "cpu", "cpuacct", "blkio", "memory", "devices", "freezer", "net_cls",
+        "perf_event", "net_prio", "hugetlb", "pids", "rdma", "misc",
+    ];
+    option.starts_with("name=") || CONTROLLERS.contains(&option)
+}
+
+/// proc(5) writes space, tab, newline and backslash as three octal digits.
+pub(crate) fn unescape(field: &str) -> String {
+    let (mut plain, mut rest) = (String::new(), field);
+    while let Some(at) = rest.find('\\') {
+        plain.push_str(&rest[..at]);
+        let digits = rest.get(at + 1..at + 4).and_then(|d| u8::from_str_radix(d, 8).ok());
+        match digits {
+            Some(byte) => {
+                plain.push(byte as char);
+                rest = &rest[at + 4..];
+            }
+            None => {
+                plain.push('\\');
+                rest = &rest[at + 1..];
+            }
+        }
+    }
+    plain + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    #[test]
+    fn hierarchies_are_found_by_their_controllers() {
+        let table = "\
+23 1 0:20 / / rw - ext4 /dev/vda rw
+24 23 0:21 / /sys/devices rw - sysfs sysfs rw
+33 31 0:30 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:1 - cgroup cgroup rw,cpu,cpuacct
+34 31 0:31 / /sys/fs/cgroup/odd\\040name rw - cgroup cgroup rw,devices,release_agent=/x
+35 31 0:31 / /var/lib/bind/devices rw - cgroup cgroup rw,devices
+40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
+41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
+";
+        let found: Vec<_> = legacy(table)
+            .iter()
+            .map(|h| format!("{} at {}\n", h.controllers.join("+"), h.mount.display()))
+            .collect();
+        expect![[r#"
+            cpu+cpuacct at /sys/fs/cgroup/cpu,cpuacct
+            devices at /sys/fs/cgroup/odd name
+            name=systemd at /sys/fs/cgroup/systemd
+        "#]]
+        .assert_eq(&found.concat());
+    }
+
+    #[test]
+    fn a_path_never_names_the_root_of_a_hierarchy() {
+        for path in ["/", "", "/..", "/a/../.."] {
+            assert!(below_root(Path::new(path)).is_err(), "{path}");
+        }
+        assert_eq!(below_root(Path::new("/default/./c1")).unwrap(), Path::new("default/c1"));
+    }
+}
