@@ -13,7 +13,8 @@ repository=$(cd "$here/../.." && pwd)
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 export PATH=$cargo_home/bin:$PATH
 
-apt_install gcc libc6-dev musl-tools make git curl ca-certificates
+# protoc is for the client library of containerd, which the suites speak.
+apt_install gcc libc6-dev musl-tools make git curl ca-certificates protobuf-compiler
 
 rustup_init() { # ways to get rustup, surest first
   local scratch target found

@@ -8,7 +8,7 @@
 #   fetch.sh containerd                           all three
 #   fetch.sh docker-28 | docker-29 | docker       Docker Engine with its containerd
 #   fetch.sh guests                               compilers for the guests in C and Go
-#   fetch.sh                                      all of it
+#   fetch.sh [test]                               all of it
 #
 # Cold on two cores: containerd 2.4 takes 2 to 3 minutes, Docker 29 4, everything else seconds.
 set -euo pipefail
@@ -148,7 +148,7 @@ parts() { # SUITE -> the parts it needs
     docker-28) echo containerd21 docker28 docker_cli runc busybox guests ;;
     docker-29) echo containerd24 docker29 docker_cli runc busybox guests ;;
     docker) parts docker-28 && parts docker-29 ;;
-    all) parts containerd && parts docker ;;
+    all | test) parts containerd && parts docker ;;
     guests) echo guests ;;
     *) die "there is no suite called $1; see the top of $0" ;;
   esac

@@ -1,1 +1,21 @@
 //! Tests and benchmarks that use only the built programs.
+//!
+//! A suite starts a private [`containerd::Containerd`] inside a [`place::Place`] (its own mount namespace, with
+//! a `/run` and a `/var/lib/wherry` of its own), packs [`image`]s of the [`guests`], runs them as
+//! [`task::Task`]s or as a person would with `ctr` and `docker`, and at its end [`leaks`] proves that nothing
+//! of it remains. What stands outside (which programs, which versions) is decided by the environment and read
+//! in [`rig`].
+
+pub mod client;
+pub mod command;
+pub mod containerd;
+pub mod docker;
+pub mod guests;
+pub mod http;
+pub mod image;
+pub mod leaks;
+pub mod place;
+pub mod rig;
+pub mod spec;
+pub mod suite;
+pub mod task;

@@ -1,0 +1,5 @@
+//! Panics, which is a message on stderr and an abort.
+fn main() {
+    println!("before the panic");
+    panic!("all is lost");
+}

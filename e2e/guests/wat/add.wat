@@ -1,0 +1,4 @@
+;; A core module without any imports, to be called by `add.wat#add`.
+(module
+  (func (export "add") (param i32 i32) (result i32)
+    (i32.add (local.get 0) (local.get 1))))

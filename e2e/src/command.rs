@@ -1,0 +1,102 @@
+//! Runs programs with a time limit and everything they say captured.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// What a program answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The exit code; 128+n where signal n ended it.
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Output {
+    /// The output of a program that did well, or an error with all it said.
+    pub fn ok(self) -> Result<Output> {
+        if self.code != 0 {
+            bail!("{self}");
+        }
+        Ok(self)
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "exit code {}\nstdout: {:?}\nstderr: {:?}", self.code, self.stdout, self.stderr)
+    }
+}
+
+/// Runs to the end, at most `limit`, with `input` on stdin.
+pub fn run(command: &mut Command, input: &[u8], limit: Duration) -> Result<Output> {
+    let told = format!("{command:?}");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| told.clone())?;
+    let stdout = collect(child.stdout.take());
+    let stderr = collect(child.stderr.take());
+    if let Some(mut stdin) = child.stdin.take() {
+        let input = input.to_vec();
+        // The program may end without reading, which breaks the pipe and is its right.
+        thread::spawn(move || stdin.write_all(&input).is_ok());
+    }
+    let code = wait(&mut child, limit);
+    let output = Output {
+        code: code.as_ref().copied().unwrap_or(-1),
+        stdout: stdout.join().unwrap_or_default(),
+        stderr: stderr.join().unwrap_or_default(),
+    };
+    code.with_context(|| format!("{told}\n{output}"))?;
+    Ok(output)
+}
+
+fn collect(from: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut from) = from {
+            from.read_to_end(&mut bytes).ok();
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+/// The exit code of `child`, killed if it takes longer than `limit`.
+pub fn wait(child: &mut Child, limit: Duration) -> Result<i32> {
+    use std::os::unix::process::ExitStatusExt;
+    let mut ended = None;
+    until(limit, || {
+        ended = child.try_wait().ok().flatten();
+        ended.is_some()
+    });
+    match ended {
+        Some(status) => {
+            Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
+        }
+        None => {
+            child.kill().ok();
+            child.wait().ok();
+            bail!("still running after {limit:?}")
+        }
+    }
+}
+
+/// Asks again and again until `done` or `limit` is over; says which.
+pub fn until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    let mut pause = Duration::from_micros(200);
+    loop {
+        if done() {
+            return true;
+        }
+        if start.elapsed() > limit {
+            return false;
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}

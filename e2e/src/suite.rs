@@ -1,0 +1,145 @@
+//! A suite: cases beside each other on one daemon, and at the end the proof that nothing remains.
+//!
+//! It is libtest's command line (filters, `--list`, `--test-threads`) over our own `main`, because the daemon
+//! has to be stopped and looked after when all cases are through, which libtest has no place for.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result};
+use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
+
+use crate::containerd::Containerd;
+use crate::image::{Form, Image, Recipe};
+use crate::rig::{self, Runtime};
+use crate::task::Container;
+use crate::{guests, leaks};
+
+/// What every case gets: the daemon, and images by the name of their guest.
+#[derive(Debug)]
+pub struct World {
+    pub containerd: Containerd,
+    images: Mutex<HashMap<String, Image>>,
+}
+
+impl World {
+    pub fn new(containerd: Containerd) -> World {
+        World { containerd, images: Mutex::default() }
+    }
+
+    pub fn runtime(&self) -> Runtime {
+        self.containerd.runtime
+    }
+
+    /// The image of a guest in an ordinary form.
+    pub fn image(&self, guest: &str) -> Result<Image> {
+        self.image_as(guest, Form::Linux)
+    }
+
+    pub fn image_as(&self, guest: &str, form: Form) -> Result<Image> {
+        let tag = format!("{form:?}").to_lowercase();
+        let reference = format!("wherry.test/{guest}:{tag}");
+        let file = guests::file_name(guest)?;
+        let content = std::fs::read(self.runtime().guest(guest)?)?;
+        self.pack(Recipe::program(&reference, &file, content).form(form))
+    }
+
+    /// An image of anything, packed and imported once.
+    pub fn pack(&self, recipe: Recipe) -> Result<Image> {
+        let mut images = self.images.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(image) = images.get(&recipe.reference) {
+            return Ok(image.clone());
+        }
+        let name = format!("image-{}.tar", images.len());
+        let image = recipe.pack(&self.containerd.place.path(&name))?;
+        self.containerd.import(&image).with_context(|| image.reference.clone())?;
+        images.insert(image.reference.clone(), image.clone());
+        Ok(image)
+    }
+
+    /// An ordinary container's image: busybox as `/bin/sh` and whatever else it is.
+    pub fn busybox(&self) -> Result<Image> {
+        let content = std::fs::read(rig::busybox()?)?;
+        let recipe = Recipe::program("wherry.test/busybox:latest", "bin/busybox", content);
+        self.pack(recipe.entrypoint(&["/bin/busybox"]))
+    }
+
+    /// A container of a guest's ordinary image.
+    pub fn guest(&self, guest: &str) -> Result<Container> {
+        Ok(Container::of(&self.image(guest)?))
+    }
+
+    /// A new empty folder.
+    pub fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.containerd.place.path(name);
+        std::fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+}
+
+/// Which runtimes a case means something for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum For {
+    /// Runs on the control too: it says what any container does.
+    Any,
+    Wherry,
+}
+
+pub type Case = (&'static str, For, fn(&World) -> Result<()>);
+
+/// Runs the cases and then looks for what they left.
+pub fn main(name: &str, cases: &[Case]) -> ExitCode {
+    let arguments = Arguments::from_args();
+    if arguments.list {
+        return conclude(libtest_mimic::run(
+            &arguments,
+            cases.iter().map(|case| listed(case)).collect(),
+        ));
+    }
+    let containerd = match Containerd::chosen() {
+        Ok(containerd) => containerd,
+        Err(error) => {
+            eprintln!("{name}: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("{name}: {:?} on containerd {}", containerd.runtime, containerd.version.name());
+    let world = Arc::new(World::new(containerd));
+    let trials = cases
+        .iter()
+        .filter(|(_, on, _)| *on == For::Any || world.runtime() == Runtime::Wherry)
+        .map(|(name, _, case)| {
+            let (world, case) = (world.clone(), *case);
+            Trial::test(*name, move || {
+                case(&world).map_err(|error| Failed::from(format!("{error:#}")))
+            })
+        })
+        .collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let left = leaks::after(&world.containerd);
+    leaks::sweep_cgroups(&world.containerd.place.tag);
+    if conclusion.has_failed() {
+        eprintln!("containerd said:\n{}", tail(&world.containerd.log(), 40));
+    }
+    if let Err(error) = left {
+        eprintln!("{name}: left behind: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    println!("{name}: nothing left behind");
+    conclude(conclusion)
+}
+
+fn listed((name, _, _): &Case) -> Trial {
+    Trial::test(*name, || Ok(()))
+}
+
+fn conclude(conclusion: Conclusion) -> ExitCode {
+    if conclusion.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
