@@ -1,0 +1,146 @@
+//! What is to be done, as values.
+
+use super::{Creation, Denied, Exit, Key, Stdio, Step, Ticket};
+
+/// One thing to do. Carried out in the order given; those marked *reports* come back as an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Take this step of creating. *Reports* `Done` or `Failed`.
+    Take {
+        id: String,
+        step: Step,
+    },
+    /// Make the step under way fail soon: nobody wants the task any more.
+    Abort {
+        id: String,
+    },
+    /// Undo these steps in this order, then run the `poststop` hooks if wanted. *Reports* `Undone`.
+    Undo {
+        id: String,
+        steps: Vec<Step>,
+        poststop: bool,
+    },
+    /// Let the parked guest run.
+    Release {
+        id: String,
+    },
+    /// Run the `poststart` hooks. *Reports* `Poststarted`.
+    Poststart {
+        id: String,
+    },
+    Signal {
+        key: Key,
+        signal: u32,
+    },
+    /// Signal every process of the task.
+    SignalAll {
+        id: String,
+        signal: u32,
+    },
+    /// *Reports* `Frozen`.
+    Freeze {
+        ticket: Ticket,
+        id: String,
+    },
+    /// *Reports* `Thawed`.
+    Thaw {
+        ticket: Ticket,
+        id: String,
+    },
+    /// Let frozen processes take the signal that ends them. Nobody waits for it.
+    Wake {
+        id: String,
+    },
+    /// *Reports* `ExecStarted` or `ExecFailed`.
+    StartExec {
+        key: Key,
+    },
+    ForgetExec {
+        key: Key,
+    },
+    /// Wait for output that is under way. *Reports* `Drained`.
+    Drain {
+        id: String,
+    },
+    /// *Reports* `DrainDeadline` after [`super::DRAIN_SECONDS`].
+    Deadline {
+        id: String,
+    },
+    CloseStdin {
+        key: Key,
+    },
+    Publish {
+        notice: Notice,
+    },
+    Reply {
+        ticket: Ticket,
+        answer: Answer,
+    },
+    /// These look at the task and answer the ticket themselves.
+    ReplyPids {
+        ticket: Ticket,
+        id: String,
+    },
+    ReplyStats {
+        ticket: Ticket,
+        id: String,
+    },
+    ReplyUpdate {
+        ticket: Ticket,
+        id: String,
+    },
+    ReplyResize {
+        ticket: Ticket,
+        key: Key,
+    },
+    /// Nothing is left to do: publish what is still queued, and exit.
+    Leave,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Empty,
+    Pid(u32),
+    /// The init's pid, 0 when there is none.
+    Connected(u32),
+    State(Box<Snapshot>),
+    Exit(Exit),
+    Deleted {
+        pid: u32,
+        exit: Option<Exit>,
+    },
+    Denied(Denied),
+}
+
+/// A process as `State` tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    pub key: Key,
+    pub bundle: String,
+    pub pid: u32,
+    pub status: Status,
+    pub stdio: Stdio,
+    pub exit: Option<Exit>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    Created,
+    Running,
+    Paused,
+    Stopped,
+}
+
+/// What containerd publishes to whoever subscribes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    Create { id: String, pid: u32, creation: Box<Creation> },
+    Start { id: String, pid: u32 },
+    Exit { key: Key, pid: u32, exit: Exit },
+    Delete { key: Key, pid: u32, exit: Option<Exit> },
+    Oom { id: String },
+    Paused { id: String },
+    Resumed { id: String },
+    ExecAdded { id: String, exec: String },
+    ExecStarted { id: String, exec: String, pid: u32 },
+}

@@ -1,0 +1,161 @@
+//! What happens: calls of containerd's, and reports of what was done or came about.
+
+use super::{Denied, Step, Ticket};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// containerd calls, and waits for the answer to this ticket.
+    Called { ticket: Ticket, call: Call },
+    /// Something came about for a task.
+    Reported { id: String, report: Report },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    Create { id: String, creation: Creation },
+    Connect { id: String },
+    Shutdown,
+    Task { id: String, call: TaskCall },
+    Exec { id: String, exec: String, call: ExecCall },
+}
+
+/// A call about a task as a whole or its init process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskCall {
+    Start,
+    State,
+    Wait,
+    Kill { signal: u32, all: bool },
+    Delete,
+    Pids,
+    Stats,
+    CloseStdin,
+    Resize,
+    Pause,
+    Resume,
+    Update,
+    Checkpoint,
+    Exec { exec: String, stdio: Stdio },
+}
+
+/// A call about one exec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExecCall {
+    Start,
+    State,
+    Wait,
+    Kill { signal: u32 },
+    Delete,
+    CloseStdin,
+    Resize,
+}
+
+/// What a task is created from, as far as it is told again (`State`, `TaskCreate`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Creation {
+    pub bundle: String,
+    pub stdio: Stdio,
+    pub rootfs: Vec<RootMount>,
+    /// A checkpoint to restore from: never honoured.
+    pub checkpoint: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stdio {
+    pub stdin: String,
+    pub stdout: String,
+    pub stderr: String,
+    pub terminal: bool,
+}
+
+/// A mount that containerd asks for under the root of the container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RootMount {
+    pub kind: String,
+    pub source: String,
+    pub target: String,
+    pub options: Vec<String>,
+}
+
+/// What came about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A step of creating is done; [`Step::Guest`] has a pid now.
+    Done {
+        step: Step,
+        pid: Option<u32>,
+    },
+    /// A step of creating failed and left nothing of its own. Without a reason the guest just ended.
+    Failed {
+        step: Step,
+        why: Option<Denied>,
+    },
+    /// Hooks after the start have run.
+    Poststarted {
+        failure: Option<String>,
+    },
+    /// The init process ended.
+    Exited {
+        exit: Exit,
+        oom: bool,
+    },
+    /// The kernel killed something for want of memory.
+    Oom,
+    Frozen {
+        ticket: Ticket,
+        failure: Option<Denied>,
+    },
+    Thawed {
+        ticket: Ticket,
+        failure: Option<Denied>,
+    },
+    /// All output has been taken over.
+    Drained,
+    DrainDeadline,
+    /// What was to be undone is undone.
+    Undone,
+    ExecStarted {
+        exec: String,
+        pid: u32,
+    },
+    ExecFailed {
+        exec: String,
+        why: Denied,
+    },
+    ExecExited {
+        exec: String,
+        exit: Exit,
+    },
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Code(u8),
+    Signal(u8),
+}
+
+impl Ended {
+    /// As shells and containerd count: 128 and the signal's number.
+    #[must_use]
+    pub fn status(self) -> u32 {
+        match self {
+            Ended::Code(code) => u32::from(code),
+            Ended::Signal(signal) => 128 + u32::from(signal),
+        }
+    }
+}
+
+/// The end of a process and its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    pub ended: Ended,
+    pub at: Time,
+}
+
+/// Since the epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time {
+    pub seconds: i64,
+    pub nanos: i32,
+}

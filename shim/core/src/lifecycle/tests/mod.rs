@@ -1,0 +1,5 @@
+//! Golden tests of every order that matters, and all short orders against what must always hold.
+
+mod golden;
+mod invariants;
+mod world;
