@@ -64,32 +64,36 @@ fn place_left(place: &Place, daemon: Option<u32>) -> Vec<String> {
     left
 }
 
-/// Processes in the place's mount namespace, in one of our cgroups, with one of our mounts, or that name us.
 fn processes(place: &Place, daemon: Option<u32>) -> Vec<String> {
-    let ours = fs::read_link(format!("/proc/{}/ns/mnt", place.pid())).ok();
+    let told = |pid| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        format!("process {pid}: {}", String::from_utf8_lossy(&words).replace('\0', " "))
+    };
+    pids_of(place, daemon).into_iter().map(told).collect()
+}
+
+/// Shims and what they run.
+pub fn pids_of_containers(containerd: &Containerd) -> Vec<u32> {
+    pids_of(&containerd.place, containerd.daemon_pid())
+}
+
+/// Processes in the place's mount namespace, in one of our cgroups, with one of our mounts, or that name us.
+fn pids_of(place: &Place, daemon: Option<u32>) -> Vec<u32> {
+    let namespace_of = |pid| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    let ours = namespace_of(place.pid());
+    let names_us = |pid, name| {
+        let bytes = fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        text.contains(&place.tag) || text.contains(&*place.root().to_string_lossy())
+    };
+    let is_ours = |pid: u32| {
+        let namespace = namespace_of(pid);
+        (namespace.is_some() && namespace == ours)
+            || ["cmdline", "environ", "cgroup", "mountinfo"].iter().any(|name| names_us(pid, name))
+    };
     let known = [Some(place.pid()), daemon, Some(std::process::id())];
-    let mut left = Vec::new();
-    for pid in pids() {
-        if known.contains(&Some(pid)) {
-            continue;
-        }
-        let of = |name: &str| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
-        let names_us = |bytes: &[u8]| {
-            let text = String::from_utf8_lossy(bytes);
-            text.contains(&place.tag) || text.contains(&*place.root().to_string_lossy())
-        };
-        let namespace = fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
-        let is_ours = (namespace.is_some() && namespace == ours)
-            || ["cmdline", "environ", "cgroup", "mountinfo"].iter().any(|name| {
-                // The machine's own processes see the place's folder mounted nowhere.
-                names_us(&of(name))
-            });
-        if is_ours && !is_child_of(pid, std::process::id()) {
-            let what = String::from_utf8_lossy(&of("cmdline")).replace('\0', " ");
-            left.push(format!("process {pid}: {what}"));
-        }
-    }
-    left
+    let others = pids().into_iter().filter(|pid| !known.contains(&Some(*pid)));
+    others.filter(|pid| is_ours(*pid) && !is_child_of(*pid, std::process::id())).collect()
 }
 
 /// Programs that a case has started beside the daemon (a client) and that are about to end.

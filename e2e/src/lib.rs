@@ -14,6 +14,7 @@ pub mod guests;
 pub mod http;
 pub mod image;
 pub mod leaks;
+pub mod measure;
 pub mod place;
 pub mod rig;
 pub mod spec;

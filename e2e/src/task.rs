@@ -13,9 +13,9 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{Mode, OFlags};
@@ -144,7 +144,15 @@ impl Container {
 
     /// Makes the container and its task, which waits to be started. When the task is refused,
     /// container and snapshot are removed again, and nothing must be left.
-    pub fn create(mut self, containerd: &Containerd) -> std::result::Result<Task, Refused> {
+    pub fn create(self, containerd: &Containerd) -> std::result::Result<Task, Refused> {
+        self.create_timed(containerd).map(|(task, _)| task)
+    }
+
+    /// As [`Container::create`], with the time that containerd's `Tasks.Create` took.
+    pub fn create_timed(
+        mut self,
+        containerd: &Containerd,
+    ) -> std::result::Result<(Task, Duration), Refused> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let id = self.id.take().unwrap_or_else(|| {
             format!("c{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
@@ -161,16 +169,20 @@ impl Container {
         };
         let mounts = client.prepare_snapshot(&id, &self.image.chain_id)?;
         let pipes = Pipes::new(containerd.place.path(&format!("io-{id}")), self.stdin.is_some());
-        let made = client
-            .create_container(new)
-            .and_then(|()| client.create_task(&id, mounts, &pipes.stdio));
+        let mut took = Duration::ZERO;
+        let made = client.create_container(new).and_then(|()| {
+            let before = Instant::now();
+            let made = client.create_task(&id, mounts, &pipes.stdio);
+            took = before.elapsed();
+            made
+        });
         match made {
             Ok(pid) => {
                 let mut task = Task { client, id, pid, pipes, deleted: false };
                 if let Some(input) = self.stdin {
                     task.pipes.feed(input);
                 }
-                Ok(task)
+                Ok((task, took))
             }
             Err(refused) => {
                 client.delete_container(&id).ok();
@@ -235,11 +247,21 @@ impl Task {
 
     /// Deletes the task, its container and its snapshot. The exit code is what containerd remembers.
     pub fn delete(&mut self) -> Result<i32> {
+        let code = self.delete_task()?;
+        self.delete_rest()?;
+        Ok(code)
+    }
+
+    /// Deletes the task alone. The container is still there, and takes another.
+    pub fn delete_task(&mut self) -> Result<i32> {
         let code = self.client.delete_task(&self.id).context("delete task")?;
         self.deleted = true;
-        self.client.delete_container(&self.id).context("delete container")?;
-        self.client.remove_snapshot(&self.id).context("remove snapshot")?;
         Ok(i32::try_from(code)?)
+    }
+
+    pub fn delete_rest(&mut self) -> Result<()> {
+        self.client.delete_container(&self.id).context("delete container")?;
+        self.client.remove_snapshot(&self.id).context("remove snapshot")
     }
 
     /// All of stdout and stderr: waits for their ends, which must come once the task is over.
@@ -264,6 +286,11 @@ impl Task {
             );
         }
         Ok(())
+    }
+
+    /// When the first byte of stdout arrived.
+    pub fn first_output(&self) -> Option<Instant> {
+        self.pipes.out.first.get().copied()
     }
 
     pub fn client(&self) -> &Client {
@@ -361,6 +388,7 @@ impl Drop for Pipes {
 #[derive(Debug)]
 struct Collector {
     bytes: Arc<Mutex<Vec<u8>>>,
+    first: Arc<OnceLock<Instant>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -368,14 +396,17 @@ impl Collector {
     fn new(path: PathBuf) -> Collector {
         let bytes: Arc<Mutex<Vec<u8>>> = Arc::default();
         let into = bytes.clone();
+        let first: Arc<OnceLock<Instant>> = Arc::default();
+        let arrived = first.clone();
         let thread = thread::spawn(move || {
             let Ok(mut pipe) = File::open(path) else { return };
             let mut buffer = [0; 64 * 1024];
             while let Ok(size @ 1..) = pipe.read(&mut buffer) {
+                arrived.get_or_init(Instant::now);
                 into.lock().expect("no holder panics").extend_from_slice(&buffer[..size]);
             }
         });
-        Collector { bytes, thread: Some(thread) }
+        Collector { bytes, first, thread: Some(thread) }
     }
 
     fn text(&self) -> String {
