@@ -1,36 +1,174 @@
-//! From a bare process in new namespaces to a container, in the order of the runtime spec.
+//! From a bare process in new namespaces to a container.
+//!
+//! The order is that of the runtime spec ("Lifecycle") and of runc 1.2
+//! (`libcontainer/standard_init_linux.go` `Init`, `libcontainer/rootfs_linux.go` `prepareRootfs`
+//! and `finalizeRootfs`):
+//!
+//! 1. propagation of the old root, the new root bound to itself, mounts, devices, working folder
+//! 2. hooks: `prestart` and `createRuntime` by the shim, `createContainer` here
+//! 3. masked and read-only paths, our own process hidden from procfs, read-only mounts
+//! 4. `pivot_root`
+//! 5. host name, sysctls
+//! 6. limits, labels, user, capabilities; then nothing can be gained any more
+//! 7. our own confinement: Landlock and the first system call filter ([`seccomp`])
+//!
+//! Two steps are at another place than runc's, with the same result: paths are masked before the
+//! root is changed, because only then `/dev/null` of the host can be bound; and the spec's own
+//! filter is installed last of all, in [`Entered::seal`], as runc does before exec, so that it
+//! has to allow what the program does and not what we do before.
+//!
+//! A joined mount namespace (a second guest in a container) has all its mounts already: then 1 to
+//! 4 are left out.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
-use crate::wire::{Channel, Setup};
-use crate::{Error, Result};
+use oci_spec::runtime::LinuxNamespaceType as Kind;
+use rustix::fs::{Mode, OFlags};
+use wherry_core::plan;
 
-/// Inside. Holds what is still to do at start.
-#[derive(Debug)]
-pub struct Entered {}
+use crate::error::Doing;
+use crate::hooks::{self, Status};
+use crate::resolve::{Missing, open_or_make};
+use crate::wire::{Channel, Setup, ToGuest, ToShim};
+use crate::{Error, Result, limits};
+
+mod attributes;
+mod cgroups;
+mod devices;
+mod kernel;
+mod labels;
+mod mount;
+mod paths;
+mod privileges;
+mod procfs;
+mod root;
+mod start;
+
+pub use start::Entered;
 
 /// Enters the sandbox. Call with one thread, after opening whatever the engine needs from
 /// `/proc/self` and before touching a byte of the module.
 ///
 /// `sources` are [`crate::wire::SetupFds::sources`].
-pub fn enter(_setup: &Setup, _sources: Vec<OwnedFd>, _channel: &mut Channel) -> Result<Entered> {
-    Err(Error::Refused("enter".into()))
+pub fn enter(setup: &Setup, sources: Vec<OwnedFd>, channel: &mut Channel) -> Result<Entered> {
+    let sandbox = &setup.sandbox;
+    check(sandbox)?;
+    let host = Host::open()?;
+    // A mode that is asked for is the mode that is set.
+    rustix::process::umask(Mode::empty());
+    match namespace(sandbox, Kind::Mount) {
+        Some(plan::Namespace { path: None, .. }) => {
+            let root = root::prepare(sandbox, sources, setup.terminal)?;
+            run_hooks(setup, &root, channel)?;
+            root::finish(sandbox, &root, &host)?;
+        }
+        _ => rustix::process::chdir("/").doing(|| "going to the root".into())?,
+    }
+    kernel::set_names(sandbox)?;
+    kernel::set_sysctls(sandbox, &host)?;
+    if setup.terminal {
+        // The session is its own since birth; without a controlling terminal Ctrl-C is a byte.
+        rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())
+            .doing(|| "taking the controlling terminal (process.terminal)".into())?;
+    }
+    limits::set(&sandbox.rlimits)?;
+    labels::apply(sandbox, &host)?;
+    drop(host);
+    privileges::reduce(sandbox)?;
+    start::confine(setup)
 }
 
-impl Entered {
-    /// Runs the `startContainer` hooks, if any: after `Start`, before the first guest instruction.
-    pub fn start(self) -> Result<()> {
-        Ok(())
+/// The host's procfs, as long as it is needed: after the root is changed there may be none, and
+/// the container's hides this process from itself.
+#[derive(Debug)]
+pub(crate) struct Host {
+    proc_self: OwnedFd,
+    proc_sys: OwnedFd,
+}
+
+impl Host {
+    fn open() -> Result<Host> {
+        let open = |path: &str| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open(path, flags, Mode::empty()).doing(|| format!("opening {path}"))
+        };
+        Ok(Host { proc_self: open("/proc/self")?, proc_sys: open("/proc/sys")? })
     }
 }
 
-/// For a guest in a user namespace: it may not walk to where the host keeps its files, so the shim
-/// opens them.
-pub(crate) fn open_sources(_sandbox: &wherry_core::plan::Sandbox) -> Result<Vec<OwnedFd>> {
-    Ok(Vec::new())
+fn namespace(sandbox: &plan::Sandbox, kind: Kind) -> Option<&plan::Namespace> {
+    sandbox.namespaces.iter().find(|n| n.kind == kind)
 }
 
-/// No new executable memory, no programs, no namespaces from now on: after the code is loaded.
-pub fn seal() -> Result<()> {
-    Err(Error::Refused("seal".into()))
+/// In a user namespace of its own some things are the host's to give: then the sandbox asks the
+/// shim for them, or makes do.
+fn in_user_namespace(sandbox: &plan::Sandbox) -> bool {
+    namespace(sandbox, Kind::User).is_some()
+}
+
+/// What no step below would notice.
+fn check(sandbox: &plan::Sandbox) -> Result<()> {
+    if namespace(sandbox, Kind::Mount).is_none() {
+        return Err(Error::Refused(
+            "linux.namespaces has no mount namespace: without one the container's mounts would be \
+             the node's; add {\"type\": \"mount\"}"
+                .into(),
+        ));
+    }
+    kernel::check(sandbox)
+}
+
+fn run_hooks(setup: &Setup, root: &root::Root, channel: &mut Channel) -> Result<()> {
+    let hooks = &setup.hooks;
+    let early = hooks.prestart();
+    let some = |hooks: &Option<Vec<_>>| hooks.as_ref().is_some_and(|h| !h.is_empty());
+    if some(early) || some(hooks.create_runtime()) {
+        channel.send(&ToShim::RunRuntimeHooks, &[])?;
+        match channel.receive()? {
+            Some(ToGuest::HooksDone) => {}
+            Some(ToGuest::HooksFailed { message }) => return Err(Error::Peer(message)),
+            Some(_) => return Err(Error::Peer("the shim did not answer about hooks".into())),
+            None => return Err(Error::Peer("the shim is gone".into())),
+        }
+    }
+    if some(hooks.create_container()) {
+        rustix::process::fchdir(&root.folder).doing(|| "going to the new root".into())?;
+        let state = setup.state.at(Status::Creating);
+        hooks::run_all("createContainer", hooks.create_container().as_ref(), &state)?;
+    }
+    Ok(())
+}
+
+/// For a guest in a user namespace: it may not walk to where the host keeps its files, so the shim
+/// opens them, and they travel as descriptors. In the order in which [`enter`] takes them: the
+/// root, then the binds.
+pub(crate) fn open_sources(sandbox: &plan::Sandbox) -> Result<Vec<OwnedFd>> {
+    if !in_user_namespace(sandbox)
+        || namespace(sandbox, Kind::Mount).is_none_or(|n| n.path.is_some())
+    {
+        return Ok(Vec::new());
+    }
+    let mut sources = vec![root::open_tree(&sandbox.rootfs)?];
+    for mount in &sandbox.mounts {
+        if let plan::MountWhat::Bind { source, recursive } = &mount.what {
+            sources.push(mount::open_source(source, *recursive)?);
+        }
+    }
+    Ok(sources)
+}
+
+/// The working folder is made while the root can still be written.
+fn make_cwd(sandbox: &plan::Sandbox, root: &root::Root) -> Result<()> {
+    open_or_make(&root.folder, &sandbox.cwd, Missing::Folder).map(drop).map_err(|e| match e {
+        Error::System { doing, source } => Error::System {
+            doing: format!("{doing} for process.cwd {}", display(&sandbox.cwd)),
+            source,
+        },
+        other => other,
+    })
+}
+
+fn display(path: &Path) -> std::path::Display<'_> {
+    path.display()
 }

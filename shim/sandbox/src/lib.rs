@@ -23,7 +23,7 @@ pub mod resolve;
 pub mod spawn;
 pub mod wire;
 
-pub use enter::{Entered, enter, seal};
+pub use enter::{Entered, enter};
 pub use error::Error;
 
 /// What everything here returns.

@@ -1,8 +1,12 @@
 //! The root file system that containerd asks for: mounted by the shim, before there is a guest.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::{Error, Result};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
+
+use crate::error::Doing;
+use crate::{Error, Result, sys};
 
 /// One mount of containerd's `CreateTaskRequest.rootfs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,12 +16,250 @@ pub struct RootfsMount {
     pub options: Vec<String>,
 }
 
+/// `mount(2)` takes a page of options and says EINVAL, or cuts them, beyond it.
+const PAGE: usize = 4096;
+
 /// Mounts these one over the other on `target`. Undoes everything on failure.
-pub fn mount_rootfs(_mounts: &[RootfsMount], _target: &Path) -> Result<()> {
-    Err(Error::Refused("mounts".into()))
+pub fn mount_rootfs(mounts: &[RootfsMount], target: &Path) -> Result<()> {
+    for one in mounts {
+        if let Err(error) = mount_one(one, target) {
+            // The first failure is the one to tell.
+            let _ = unmount_rootfs(target);
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 /// Unmounts everything that is mounted on `target`, lazily. Nothing there is done already.
-pub fn unmount_rootfs(_target: &Path) -> Result<()> {
-    Err(Error::Refused("mounts".into()))
+pub fn unmount_rootfs(target: &Path) -> Result<()> {
+    loop {
+        match unmount(target, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            Ok(()) => {}
+            // No mount, or no such folder.
+            Err(Errno::INVAL | Errno::NOENT) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(errno) => {
+                return Err(errno).doing(|| format!("unmounting {}", target.display()));
+            }
+        }
+    }
+}
+
+fn mount_one(one: &RootfsMount, target: &Path) -> Result<()> {
+    let options = Options::read(&one.options)?;
+    let doing = || {
+        format!(
+            "mounting the root file system: {} {} on {} with options {}",
+            one.kind,
+            one.source,
+            target.display(),
+            one.options.join(",")
+        )
+    };
+    let bind = options.flags.contains(MountFlags::BIND) || one.kind == "bind";
+    if !bind {
+        return match options.shortened() {
+            Some((folder, data)) => mount_from(&folder, one, target, options.flags, &data),
+            None => sys_mount(one, target, options.flags, &options.data.join(",")),
+        }
+        .doing(doing);
+    }
+    let recursive = options.flags & MountFlags::REC;
+    sys_mount(one, target, MountFlags::BIND | recursive, "").doing(doing)?;
+    // The first call of a bind mount ignores all other flags (mount(2)).
+    let rest = options.flags - MountFlags::BIND - MountFlags::REC;
+    if rest.is_empty() {
+        return Ok(());
+    }
+    mount_remount(target, MountFlags::BIND | rest, "").doing(doing)
+}
+
+fn sys_mount(
+    one: &RootfsMount,
+    target: &Path,
+    flags: MountFlags,
+    data: &str,
+) -> rustix::io::Result<()> {
+    let data = std::ffi::CString::new(data).map_err(|_| Errno::INVAL)?;
+    mount(one.source.as_str(), target, one.kind.as_str(), flags, Some(data.as_c_str()))
+}
+
+/// Mounts as seen from `folder`. Only a thread of its own can change its folder without changing
+/// everyone's; containerd (`mount/mount_linux.go` `mountAt`) forks for it.
+fn mount_from(
+    folder: &Path,
+    one: &RootfsMount,
+    target: &Path,
+    flags: MountFlags,
+    data: &str,
+) -> rustix::io::Result<()> {
+    std::thread::scope(|scope| {
+        let mounting = scope.spawn(|| {
+            sys::unshare(libc::CLONE_FS)?;
+            rustix::process::chdir(folder)?;
+            sys_mount(one, target, flags, data)
+        });
+        mounting.join().unwrap_or(Err(Errno::NOMEM))
+    })
+}
+
+/// Options as containerd writes them, sorted into flags and what is for the file system.
+struct Options<'a> {
+    flags: MountFlags,
+    data: Vec<&'a str>,
+}
+
+impl<'a> Options<'a> {
+    /// The table of containerd's `mount/mount_linux.go` `parseMountOptions`.
+    fn read(options: &'a [String]) -> Result<Options<'a>> {
+        let mut read = Options { flags: MountFlags::empty(), data: Vec::new() };
+        for option in options {
+            let (flag, on) = match option.as_str() {
+                "" | "defaults" => continue,
+                "async" => (MountFlags::SYNCHRONOUS, false),
+                "atime" => (MountFlags::NOATIME, false),
+                "bind" => (MountFlags::BIND, true),
+                "dev" => (MountFlags::NODEV, false),
+                "diratime" => (MountFlags::NODIRATIME, false),
+                "dirsync" => (MountFlags::DIRSYNC, true),
+                "exec" => (MountFlags::NOEXEC, false),
+                "mand" => (MountFlags::PERMIT_MANDATORY_FILE_LOCKING, true),
+                "noatime" => (MountFlags::NOATIME, true),
+                "nodev" => (MountFlags::NODEV, true),
+                "nodiratime" => (MountFlags::NODIRATIME, true),
+                "noexec" => (MountFlags::NOEXEC, true),
+                "nomand" => (MountFlags::PERMIT_MANDATORY_FILE_LOCKING, false),
+                "norelatime" => (MountFlags::RELATIME, false),
+                "nostrictatime" => (MountFlags::STRICTATIME, false),
+                "nosuid" => (MountFlags::NOSUID, true),
+                "rbind" => (MountFlags::BIND | MountFlags::REC, true),
+                "relatime" => (MountFlags::RELATIME, true),
+                "ro" => (MountFlags::RDONLY, true),
+                "rw" => (MountFlags::RDONLY, false),
+                "strictatime" => (MountFlags::STRICTATIME, true),
+                "suid" => (MountFlags::NOSUID, false),
+                "sync" => (MountFlags::SYNCHRONOUS, true),
+                "loop" | "remount" => return Err(refused(option)),
+                other if other.starts_with("uidmap=") || other.starts_with("gidmap=") => {
+                    return Err(refused(option));
+                }
+                data => {
+                    read.data.push(data);
+                    continue;
+                }
+            };
+            read.flags.set(flag, on);
+        }
+        Ok(read)
+    }
+
+    /// Overlay's options, too long for a page, with its folders named from where they all are.
+    fn shortened(&self) -> Option<(PathBuf, String)> {
+        let data = self.data.join(",");
+        if data.len() < PAGE {
+            return None;
+        }
+        let lower = self.data.iter().find_map(|d| d.strip_prefix("lowerdir="))?;
+        let mut common = Path::new(lower.split(':').next()?).parent()?;
+        while !lower.split(':').all(|l| Path::new(l).starts_with(common)) {
+            common = common.parent()?;
+        }
+        let short = |folder: &str| {
+            let inside = Path::new(folder).strip_prefix(common).unwrap_or(Path::new(folder));
+            inside.display().to_string()
+        };
+        let short_option = |option: &&str| match option.strip_prefix("lowerdir=") {
+            Some(all) => {
+                format!("lowerdir={}", all.split(':').map(short).collect::<Vec<_>>().join(":"))
+            }
+            None => (*option).to_owned(),
+        };
+        let data = self.data.iter().map(short_option).collect::<Vec<_>>().join(",");
+        Some((common.to_owned(), data))
+    }
+}
+
+fn refused(option: &str) -> Error {
+    Error::Refused(format!(
+        "the root file system wants the mount option {option}, which is not supported: use a \
+         snapshotter that mounts folders, such as overlayfs"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overlay(lowers: usize) -> (tempfile::TempDir, RootfsMount) {
+        let home = tempfile::tempdir().unwrap();
+        let layer = |n: usize| home.path().join(format!("snapshots-of-a-long-name/{n}/fs"));
+        let folders: Vec<_> = (0..lowers).map(layer).collect();
+        for (n, folder) in folders.iter().enumerate() {
+            std::fs::create_dir_all(folder).unwrap();
+            std::fs::write(folder.join(format!("of-{n}")), "").unwrap();
+        }
+        let lower: Vec<_> = folders.iter().map(|f| f.display().to_string()).collect();
+        let (upper, work) = (home.path().join("upper"), home.path().join("work"));
+        std::fs::create_dir(&upper).unwrap();
+        std::fs::create_dir(&work).unwrap();
+        let options = vec![
+            "index=off".to_owned(),
+            format!("workdir={}", work.display()),
+            format!("upperdir={}", upper.display()),
+            format!("lowerdir={}", lower.join(":")),
+        ];
+        (home, RootfsMount { kind: "overlay".into(), source: "overlay".into(), options })
+    }
+
+    fn is_mounted(target: &Path) -> bool {
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        table.contains(&format!(" {} ", target.display()))
+    }
+
+    #[test]
+    fn more_layers_than_a_page_of_options_are_mounted() {
+        for lowers in [2, 100] {
+            let (_home, mount) = overlay(lowers);
+            let target = tempfile::tempdir_in("/tmp").unwrap();
+            // /tmp itself may be an overlay, which cannot be an upper layer: then say so.
+            mount_rootfs(std::slice::from_ref(&mount), target.path()).unwrap();
+            for n in [0, lowers - 1] {
+                assert!(target.path().join(format!("of-{n}")).exists());
+            }
+            unmount_rootfs(target.path()).unwrap();
+            assert!(!is_mounted(target.path()));
+        }
+    }
+
+    #[test]
+    fn mounts_are_stacked_and_taken_off_twice() {
+        let (source, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let bind = |options: &[&str]| RootfsMount {
+            kind: "bind".into(),
+            source: source.path().display().to_string(),
+            options: options.iter().map(|o| (*o).to_owned()).collect(),
+        };
+        mount_rootfs(&[bind(&["rbind", "rw"]), bind(&["rbind", "ro"])], target.path()).unwrap();
+        assert!(std::fs::write(target.path().join("x"), "").is_err());
+        unmount_rootfs(target.path()).unwrap();
+        unmount_rootfs(target.path()).unwrap();
+        assert!(!is_mounted(target.path()));
+        unmount_rootfs(Path::new("/nowhere/at/all")).unwrap();
+    }
+
+    #[test]
+    fn a_failure_leaves_no_mount() {
+        let (source, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let good = RootfsMount {
+            kind: "bind".into(),
+            source: source.path().display().to_string(),
+            options: vec!["bind".into()],
+        };
+        let bad = RootfsMount { kind: "nosuchfs".into(), ..good.clone() };
+        let bad = RootfsMount { options: Vec::new(), ..bad };
+        let error = mount_rootfs(&[good, bad], target.path()).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::ENODEV));
+        assert!(!is_mounted(target.path()));
+    }
 }

@@ -29,7 +29,7 @@ use crate::{Error, Result, limits};
 
 mod child;
 
-use child::{Birth, Join};
+use child::Birth;
 
 /// A guest process, waiting for its setup.
 #[derive(Debug)]
@@ -81,11 +81,7 @@ fn bear(birth: &Birth, entrance: &Entrance) -> Result<Born> {
     parent(side)
 }
 
-fn bear_through_another(
-    birth: &Birth,
-    entrance: &Entrance,
-    channel: &mut Channel,
-) -> Result<Born> {
+fn bear_through_another(birth: &Birth, entrance: &Entrance, channel: &mut Channel) -> Result<Born> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .doing(|| "making a pipe for the process that joins namespaces".into())?;
     let mask = sys::block_signals();

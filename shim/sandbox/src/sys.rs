@@ -122,7 +122,13 @@ pub(crate) fn block_signals() -> u64 {
     let (all, mut before) = (u64::MAX, 0_u64);
     // SAFETY: both are kernel signal sets of 8 bytes, which is the size given.
     unsafe {
-        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const all, &raw mut before, 8)
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const all,
+            &raw mut before,
+            8,
+        )
     };
     before
 }
@@ -197,12 +203,19 @@ pub(crate) fn prctl(option: i32, arg: u64) -> rustix::io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_prctl, option, arg, 0_u64, 0_u64, 0_u64) })
 }
 
+/// `keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL)`: a new and empty session keyring.
+pub(crate) fn join_new_keyring() -> rustix::io::Result<()> {
+    // SAFETY: a null name means an anonymous keyring.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, 1, std::ptr::null::<libc::c_char>()) })
+}
+
 /// Becomes root of the user namespace, with no other groups. Allowed after a fork.
 pub(crate) fn become_root() -> rustix::io::Result<()> {
     // SAFETY: numbers only. The system calls act on this thread, and there is no other.
     unsafe {
         check(libc::syscall(libc::SYS_setresgid, 0, 0, 0))?;
-        check(libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()))?;
+        // Not allowed where the namespace's maker denied it; then there is nothing to drop.
+        libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>());
         check(libc::syscall(libc::SYS_setresuid, 0, 0, 0))
     }
 }

@@ -96,6 +96,16 @@ pub struct SetupFds {
     pub sources: Vec<OwnedFd>,
 }
 
+impl SetupFds {
+    /// Puts the streams at 0, 1 and 2, where programs look for them.
+    pub fn install_streams(&self) -> Result<()> {
+        rustix::stdio::dup2_stdin(&self.stdin)
+            .and_then(|()| rustix::stdio::dup2_stdout(&self.stdout))
+            .and_then(|()| rustix::stdio::dup2_stderr(&self.stderr))
+            .doing(|| "installing the standard streams".into())
+    }
+}
+
 /// What [`Channel::try_receive`] found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received<T> {

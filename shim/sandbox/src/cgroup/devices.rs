@@ -45,9 +45,12 @@ fn line(rule: &LinuxDeviceCgroup) -> String {
 /// there is no moment without.
 pub(super) fn attach(folder: &Path, rules: &[LinuxDeviceCgroup]) -> Result<()> {
     let doing = || format!("setting {FIELD} of {}", folder.display());
-    let group: OwnedFd =
-        rustix::fs::open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .doing(doing)?;
+    let group: OwnedFd = rustix::fs::open(
+        folder,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .doing(doing)?;
     let before = bpf::attached_device_programs(group.as_fd()).doing(doing)?;
     let program = bpf::load_device_program(&program(rules)).doing(doing)?;
     bpf::attach_device_program(group.as_raw_fd(), program.as_raw_fd()).doing(doing)?;

@@ -119,8 +119,20 @@ fn legacy(mountinfo: &str) -> Vec<Hierarchy> {
 
 fn is_controller(option: &str) -> bool {
     const CONTROLLERS: [&str; 14] = [
-        "cpuset", "cpu", "cpuacct", "blkio", "memory", "devices", "freezer", "net_cls",
-        "perf_event", "net_prio", "hugetlb", "pids", "rdma", "misc",
+        "cpuset",
+        "cpu",
+        "cpuacct",
+        "blkio",
+        "memory",
+        "devices",
+        "freezer",
+        "net_cls",
+        "perf_event",
+        "net_prio",
+        "hugetlb",
+        "pids",
+        "rdma",
+        "misc",
     ];
     option.starts_with("name=") || CONTROLLERS.contains(&option)
 }

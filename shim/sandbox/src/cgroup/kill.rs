@@ -79,7 +79,8 @@ impl Cgroup {
                 "pausing needs the cgroup controller freezer, which this node does not have".into(),
             ));
         };
-        let doing = || format!("{} {}", if frozen { "freezing" } else { "thawing" }, folder.display());
+        let doing =
+            || format!("{} {}", if frozen { "freezing" } else { "thawing" }, folder.display());
         if self.is_v2() {
             let value = if frozen { "1" } else { "0" };
             write(&folder.join("cgroup.freeze"), value).doing(doing)?;

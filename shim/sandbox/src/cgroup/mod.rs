@@ -27,6 +27,7 @@ mod systemd;
 mod v1;
 mod v2;
 
+pub(crate) use hierarchy::unescape;
 pub use hierarchy::{Hierarchies, Hierarchy};
 pub use oom::OomWatch;
 
@@ -167,9 +168,7 @@ impl Cgroup {
                 .doing(|| format!("opening {}", path.display()))
         };
         match self.locator.folders.iter().find(|f| f.is_v2()) {
-            Some(folder) => {
-                Ok(Entrance::V2(open(&folder.path, OFlags::PATH | OFlags::DIRECTORY)?))
-            }
+            Some(folder) => Ok(Entrance::V2(open(&folder.path, OFlags::PATH | OFlags::DIRECTORY)?)),
             None => {
                 let tasks = self.locator.folders.iter().map(|f| f.path.join("tasks"));
                 let opened = tasks.map(|path| open(&path, OFlags::WRONLY));
@@ -193,8 +192,7 @@ impl Cgroup {
                     .doing(|| format!("making the cgroup {}", folder.path.display()))?,
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
                 Err(e) => {
-                    return Err(e)
-                        .doing(|| format!("making the cgroup {}", folder.path.display()));
+                    return Err(e).doing(|| format!("making the cgroup {}", folder.path.display()));
                 }
             }
             match hierarchies {

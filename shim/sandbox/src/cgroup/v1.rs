@@ -148,8 +148,12 @@ fn cpu_settings(cpu: &LinuxCpu, out: &mut Vec<Setting>) {
     let period = cpu.period().filter(|p| *p != 0);
     let mut bounded = None;
     if let Some(period) = period {
-        bounded =
-            Some(push("linux.resources.cpu.period", "cpu", "cpu.cfs_period_us", period.to_string()));
+        bounded = Some(push(
+            "linux.resources.cpu.period",
+            "cpu",
+            "cpu.cfs_period_us",
+            period.to_string(),
+        ));
     }
     if let Some(quota) = quota {
         push("linux.resources.cpu.quota", "cpu", "cpu.cfs_quota_us", quota.to_string());
@@ -338,15 +342,21 @@ mod tests {
     fn what_v1_cannot_do_is_refused_by_name() {
         check(
             r#"{"unified":{"memory.high":"1"}}"#,
-            expect!["linux.resources.unified memory.high is of cgroup v2, and this node has v1: use the fields of linux.resources"],
+            expect![
+                "linux.resources.unified memory.high is of cgroup v2, and this node has v1: use the fields of linux.resources"
+            ],
         );
         check(
             r#"{"rdma":{"mlx5_1":{"hcaHandles":3}}}"#,
-            expect!["linux.resources.rdma needs the cgroup controller rdma, which this node does not have"],
+            expect![
+                "linux.resources.rdma needs the cgroup controller rdma, which this node does not have"
+            ],
         );
         check(
             r#"{"memory":{"kernel":4096}}"#,
-            expect!["linux.resources.memory.kernel 4096 cannot be honoured: kernels since 5.16 do not limit kernel memory apart; use linux.resources.memory.limit"],
+            expect![
+                "linux.resources.memory.kernel 4096 cannot be honoured: kernels since 5.16 do not limit kernel memory apart; use linux.resources.memory.limit"
+            ],
         );
     }
 }

@@ -119,7 +119,8 @@ fn max_or(n: i64) -> String {
 }
 
 fn cpu_settings(cpu: &LinuxCpu, out: &mut Vec<Setting>) -> Result<()> {
-    if cpu.realtime_period().is_some_and(|p| p != 0) || cpu.realtime_runtime().is_some_and(|r| r != 0)
+    if cpu.realtime_period().is_some_and(|p| p != 0)
+        || cpu.realtime_runtime().is_some_and(|r| r != 0)
     {
         return Err(Error::Refused(
             "linux.resources.cpu.realtimePeriod and realtimeRuntime are of cgroup v1, and this \
@@ -200,7 +201,11 @@ fn io_settings(io: &LinuxBlockIo, out: &mut Vec<Setting>) -> Result<()> {
         ("linux.resources.blockIO.throttleReadBpsDevice", "rbps", io.throttle_read_bps_device()),
         ("linux.resources.blockIO.throttleWriteBpsDevice", "wbps", io.throttle_write_bps_device()),
         ("linux.resources.blockIO.throttleReadIOPSDevice", "riops", io.throttle_read_iops_device()),
-        ("linux.resources.blockIO.throttleWriteIOPSDevice", "wiops", io.throttle_write_iops_device()),
+        (
+            "linux.resources.blockIO.throttleWriteIOPSDevice",
+            "wiops",
+            io.throttle_write_iops_device(),
+        ),
     ];
     for (field, key, devices) in limits {
         for device in devices.iter().flatten() {
@@ -233,7 +238,8 @@ pub(super) fn enable_controllers(root: &Path, folder: &Path) -> Result<()> {
     if wanted.is_empty() {
         return Ok(());
     }
-    let mut parents: Vec<_> = folder.ancestors().skip(1).take_while(|p| p.starts_with(root)).collect();
+    let mut parents: Vec<_> =
+        folder.ancestors().skip(1).take_while(|p| p.starts_with(root)).collect();
     parents.reverse();
     for parent in parents {
         for controller in &wanted {
@@ -301,18 +307,22 @@ mod tests {
     #[test]
     fn shares_keep_the_default_the_default() {
         let weights = [2, 100, 512, 1024, 2048, 262_144].map(weight_of_shares);
-        expect!["[1, 17, 59, 100, 170, 10000]"].assert_eq(&format!("{weights:?}"));
+        expect!["[1, 17, 59, 100, 174, 10000]"].assert_eq(&format!("{weights:?}"));
     }
 
     #[test]
     fn what_v2_cannot_do_is_refused_by_name() {
         check(
             r#"{"memory":{"disableOOMKiller":true}}"#,
-            expect!["linux.resources.memory.disableOOMKiller is of cgroup v1, and this node has v2: leave it out"],
+            expect![
+                "linux.resources.memory.disableOOMKiller is of cgroup v1, and this node has v2: leave it out"
+            ],
         );
         check(
             r#"{"memory":{"limit":10,"swap":5}}"#,
-            expect!["linux.resources.memory.swap 5 counts memory and swap together: it must not be less than linux.resources.memory.limit 10"],
+            expect![
+                "linux.resources.memory.swap 5 counts memory and swap together: it must not be less than linux.resources.memory.limit 10"
+            ],
         );
         check(
             r#"{"unified":{"../x.y":"1"}}"#,

@@ -178,8 +178,7 @@ impl<'a> Birth<'a> {
 
     /// Tells the shim why there will be no guest, in the guest's words (`ToShim::Refused`).
     fn fail(&self, what: &str, errno: rustix::io::Errno) -> ! {
-        let parts =
-            [r#"{"Refused":{"message":""#, what, ": ", child_says(errno), r#""}}"#];
+        let parts = [r#"{"Refused":{"message":""#, what, ": ", child_says(errno), r#""}}"#];
         let length: usize = parts.iter().map(|p| p.len()).sum();
         let _ = rustix::io::write(&self.wire, &(length as u32).to_le_bytes());
         for part in parts {

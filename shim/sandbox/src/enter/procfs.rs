@@ -1,0 +1,109 @@
+//! Our own process hidden from the guest.
+//!
+//! The engine and the guest's code share one process, and WASI opens files for the guest. If the
+//! guest could open `/proc/self/mem`, it could write the engine's memory and be out of its
+//! sandbox with two calls. So in every procfs of the container
+//!
+//! - the folder of this process, as numbered there, lies under an empty one, which also covers
+//!   what `/proc/self` and `/proc/thread-self` point to;
+//! - nothing can be written at all: the kernel finds `/proc/<n>` for every *thread* too, whose
+//!   numbers are not known yet, and `mem` there is the same memory.
+//!
+//! What remains is that a guest with user id 0 reads its own process through the number of a
+//! thread. It learns nothing of other containers that way, and [`super::privileges`] makes the
+//! process undumpable, which closes it for every other user.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+
+use super::paths::Veil;
+use super::root::Root;
+use super::{Host, attributes};
+use crate::cgroup::unescape;
+use crate::error::Doing;
+use crate::resolve::open_in_root;
+use crate::sys::MountAttr;
+use crate::{Error, Result};
+
+const PROC_MAGIC: u64 = 0x9fa0;
+
+pub(super) fn hide(root: &Root, host: &Host, veil: &mut Veil) -> Result<()> {
+    let table = read(host, "mountinfo")?;
+    for path in procfs_mounts(&table, &root.at) {
+        let doing = || format!("hiding the guest's process from {}", path.display());
+        let mounted = match open_in_root(&root.folder, &path, OFlags::PATH) {
+            Ok(fd) => fd,
+            // Under another mount: nobody gets there.
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => continue,
+            Err(errno) => return Err(errno).doing(doing),
+        };
+        let magic = rustix::fs::fstatfs(&mounted).doing(doing)?.f_type as u64;
+        if magic == PROC_MAGIC {
+            hide_in(&mounted, veil).doing(doing)?;
+        }
+    }
+    Ok(())
+}
+
+fn hide_in(procfs: &OwnedFd, veil: &mut Veil) -> rustix::io::Result<()> {
+    // Without a number there this process is not in it.
+    if let Ok(own) = rustix::fs::readlinkat(procfs, "self", Vec::new()) {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::openat(procfs, own, flags, Mode::empty())?;
+        veil.cover(&folder)?;
+    }
+    let readonly = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+    attributes::change(procfs, readonly, false)
+}
+
+/// Where in the container a procfs with processes is mounted: whole, or a process of it.
+fn procfs_mounts(mountinfo: &str, rootfs: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for line in mountinfo.lines() {
+        let Some((mount, after)) = line.split_once(" - ") else { continue };
+        if !after.starts_with("proc ") {
+            continue;
+        }
+        let mut fields = mount.split(' ').skip(3);
+        let (Some(part), Some(point)) = (fields.next(), fields.next()) else { continue };
+        let has_processes = part == "/" || part[1..].starts_with(|c: char| c.is_ascii_digit());
+        let point = PathBuf::from(unescape(point));
+        if let (true, Ok(inside)) = (has_processes, point.strip_prefix(rootfs)) {
+            found.push(Path::new("/").join(inside));
+        }
+    }
+    found
+}
+
+pub(super) fn read(host: &Host, file: &str) -> Result<String> {
+    let read = || -> std::io::Result<String> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&host.proc_self, file, flags, Mode::empty())?;
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut std::fs::File::from(fd), &mut text)?;
+        Ok(text)
+    };
+    read().map_err(|source| Error::System { doing: format!("reading /proc/self/{file}"), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_procfs_with_processes_is_found() {
+        let table = "\
+23 1 0:4 / /proc rw - proc proc rw
+50 40 0:90 / /run/b/rootfs/proc rw - proc proc rw
+51 50 0:90 /sys /run/b/rootfs/proc/sys ro - proc proc rw
+52 40 0:4 / /run/b/rootfs/host\\040proc rw shared:3 - proc proc rw
+53 40 0:4 /12/fd /run/b/rootfs/fds rw - proc proc rw
+54 40 0:91 / /run/b/rootfs/tmp rw - tmpfs tmpfs rw
+";
+        let found = procfs_mounts(table, Path::new("/run/b/rootfs"));
+        let expected: Vec<PathBuf> = vec!["/proc".into(), "/host proc".into(), "/fds".into()];
+        assert_eq!(found, expected);
+    }
+}

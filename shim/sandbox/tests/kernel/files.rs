@@ -1,0 +1,195 @@
+//! What a guest sees of files.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use expect_test::expect;
+use wherry_core::plan::{MountFlags, MountWhat};
+
+use crate::rig::{Rig, bind, filesystem};
+
+#[test]
+fn the_default_dev_is_complete() {
+    let rig = Rig::new();
+    expect![[r#"
+        ls /dev: fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero
+        stat /dev/null: char 666 0:0 1:3
+        stat /dev/ptmx: -> pts/ptmx
+        stat /dev/stdout: -> /proc/self/fd/1
+        write /dev/null: written
+    "#]]
+    .assert_eq(&rig.run(&[
+        "ls /dev",
+        "stat /dev/null",
+        "stat /dev/ptmx",
+        "stat /dev/stdout",
+        "write /dev/null",
+    ]));
+}
+
+#[test]
+fn masked_and_readonly_paths_hold() {
+    expect![[r#"
+        cat /proc/timer_list: 
+        ls /sys/firmware: 
+        write /proc/sys/kernel/hostname: read-only filesystem or storage medium
+        create /sys/x: read-only filesystem or storage medium
+    "#]]
+    .assert_eq(&Rig::new().run(&[
+        "cat /proc/timer_list",
+        "ls /sys/firmware",
+        "write /proc/sys/kernel/hostname",
+        "create /sys/x",
+    ]));
+}
+
+#[test]
+fn folders_and_files_are_bound_with_their_options() {
+    let host = tempfile::tempdir().unwrap();
+    fs::write(host.path().join("file"), "host").unwrap();
+    let mut rig = Rig::new();
+    let mut readonly = bind(host.path(), "/data/ro");
+    readonly.flags = MountFlags { set: libc::MS_RDONLY, clear: 0 };
+    rig.mount(bind(host.path(), "/data/rw")).mount(readonly);
+    rig.mount(bind(host.path().join("file"), "/etc/one/file"));
+    expect![[r#"
+        cat /data/rw/file: host
+        create /data/rw/new: created
+        cat /data/ro/new: x
+        create /data/ro/other: read-only filesystem or storage medium
+        cat /etc/one/file: host
+    "#]]
+    .assert_eq(&rig.run(&[
+        "cat /data/rw/file",
+        "create /data/rw/new",
+        "cat /data/ro/new",
+        "create /data/ro/other",
+        "cat /etc/one/file",
+    ]));
+}
+
+#[test]
+fn recursive_read_only_reaches_mounts_below() {
+    let host = tempfile::tempdir().unwrap();
+    let below = host.path().join("below");
+    fs::create_dir(&below).unwrap();
+    rustix::mount::mount("tmpfs", &below, "tmpfs", rustix::mount::MountFlags::empty(), None)
+        .unwrap();
+    let mut rig = Rig::new();
+    let mut shallow = bind(host.path(), "/data/shallow");
+    shallow.flags.set = libc::MS_RDONLY;
+    let mut deep = bind(host.path(), "/data/deep");
+    deep.recursive.set = libc::MS_RDONLY;
+    rig.mount(shallow).mount(deep);
+    let said = rig.run(&[
+        "create /data/shallow/x",
+        "create /data/shallow/below/x",
+        "create /data/deep/x",
+        "create /data/deep/below/y",
+    ]);
+    rustix::mount::unmount(&below, rustix::mount::UnmountFlags::DETACH).unwrap();
+    expect![[r#"
+        create /data/shallow/x: read-only filesystem or storage medium
+        create /data/shallow/below/x: created
+        create /data/deep/x: read-only filesystem or storage medium
+        create /data/deep/below/y: read-only filesystem or storage medium
+    "#]]
+    .assert_eq(&said);
+}
+
+#[test]
+fn links_of_the_image_do_not_lead_mounts_out() {
+    let (host, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut rig = Rig::new();
+    symlink(outside.path(), rig.file("escape")).unwrap();
+    symlink("../../../../..", rig.file("up")).unwrap();
+    rig.mount(bind(host.path(), "/escape/a")).mount(bind(host.path(), "/up/b"));
+    let inside = format!("ls {}", outside.path().display());
+    let said = rig.run(&[&inside, "stat /b"]);
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    assert!(said.starts_with(&format!("{inside}: a\nstat /b: folder")), "{said}");
+}
+
+#[test]
+fn a_tmpfs_copies_up_what_the_image_has() {
+    let mut rig = Rig::new();
+    fs::create_dir(rig.file("data/sub")).unwrap();
+    fs::write(rig.file("data/sub/file"), "from image").unwrap();
+    symlink("sub/file", rig.file("data/link")).unwrap();
+    let mut tmpfs = filesystem("tmpfs", "/data", libc::MS_RDONLY, "size=1m");
+    tmpfs.copy_up = true;
+    rig.mount(tmpfs);
+    expect![[r#"
+        cat /data/link: from image
+        create /data/x: read-only filesystem or storage medium
+    "#]]
+    .assert_eq(&rig.run(&["cat /data/link", "create /data/x"]));
+}
+
+#[test]
+fn a_readonly_root_keeps_its_mounts_writable() {
+    let mut rig = Rig::new();
+    rig.sandbox.rootfs_readonly = true;
+    rig.sandbox.cwd = "/made/for/cwd".into();
+    expect![[r#"
+        cwd: /made/for/cwd
+        create /etc/x: read-only filesystem or storage medium
+        create /run/x: created
+        create /dev/shm/x: created
+    "#]]
+    .assert_eq(&rig.run(&["cwd", "create /etc/x", "create /run/x", "create /dev/shm/x"]));
+}
+
+#[test]
+fn the_containers_own_cgroups_are_mounted() {
+    let mut rig = Rig::new();
+    let mut cgroup = filesystem("cgroup", "/sys/fs/cgroup", libc::MS_RDONLY, "");
+    cgroup.what = MountWhat::Cgroup;
+    rig.mount(cgroup);
+    let said = rig.run(&[
+        "ls /sys/fs/cgroup",
+        "cat /sys/fs/cgroup/pids/cgroup.procs",
+        "create /sys/fs/cgroup/x",
+    ]);
+    assert!(said.contains("memory"), "{said}");
+    assert!(said.contains("cgroup.procs: 1\n"), "{said}");
+    assert!(said.ends_with("/x: read-only filesystem or storage medium\n"), "{said}");
+}
+
+#[test]
+fn the_guest_does_not_find_its_own_process() {
+    let mut rig = Rig::new();
+    rig.mount(bind("/proc", "/data/hostproc"));
+    expect![[r#"
+        ls /proc/1: 
+        open-rw /proc/self/mem: entity not found
+        open-rw /proc/1/mem: entity not found
+        open-rw /proc/thread-self/mem: entity not found
+        thread-mem rw: read-only filesystem or storage medium
+        open /proc/meminfo: opened
+        ls /data/hostproc/self: 
+    "#]]
+    .assert_eq(&rig.run(&[
+        "ls /proc/1",
+        "open-rw /proc/self/mem",
+        "open-rw /proc/1/mem",
+        "open-rw /proc/thread-self/mem",
+        "thread-mem rw",
+        "open /proc/meminfo",
+        "ls /data/hostproc/self",
+    ]));
+}
+
+#[test]
+fn a_mount_that_cannot_be_made_is_named() {
+    let mut rig = Rig::new();
+    rig.mount(bind("/no/such/folder", "/data"));
+    expect!["refused: opening the source /no/such/folder of mounts: No such file or directory (os error 2)\n"]
+        .assert_eq(&rig.run(&[]));
+    let mut rig = Rig::new();
+    rig.mount(filesystem("nosuchfs", "/data", 0, "a=b"));
+    expect![[r#"
+        refused: mounting nosuchfs on mounts /data with options "a=b" (this kernel does not know the file system): No such device (os error 19)
+    "#]]
+    .assert_eq(&rig.run(&[]));
+}

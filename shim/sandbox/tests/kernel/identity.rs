@@ -1,0 +1,114 @@
+//! Who a guest is and what is left of root.
+
+use expect_test::expect;
+use wherry_core::plan::Rlimit;
+
+use crate::rig::Rig;
+
+#[test]
+fn user_groups_umask_limits_and_folder_are_set() {
+    let mut rig = Rig::new();
+    rig.sandbox.user.uid = 1000;
+    rig.sandbox.user.gid = 1001;
+    rig.sandbox.user.additional_gids = vec![5, 6];
+    rig.sandbox.user.umask = Some(0o027);
+    rig.sandbox.cwd = "/data/deep".into();
+    expect![[r#"
+        id: 1000 1000 1001 1001 [5, 6]
+        umask: 27
+        limit: Some(1024) Some(1024)
+        cwd: /data/deep
+    "#]]
+    .assert_eq(&rig.run(&["id", "umask", "limit", "cwd"]));
+}
+
+#[test]
+fn all_five_capability_sets_are_set() {
+    let mut rig = Rig::new();
+    let caps = &mut rig.sandbox.capabilities;
+    caps.bounding = vec!["CAP_CHOWN".into(), "CAP_KILL".into(), "CAP_SETUID".into()];
+    caps.permitted = vec!["CAP_CHOWN".into(), "CAP_KILL".into()];
+    caps.effective = vec!["CAP_CHOWN".into()];
+    caps.inheritable = vec!["CAP_KILL".into()];
+    caps.ambient = vec!["CAP_KILL".into()];
+    rig.sandbox.user.uid = 1;
+    let created = rig.create(&[]).unwrap();
+    let sets = ["CapBnd", "CapPrm", "CapEff", "CapInh", "CapAmb", "NoNewPrivs"];
+    let seen: Vec<_> = sets.map(|s| format!("{s} {}", created.status(s))).into();
+    expect![[r#"
+        CapBnd 00000000000000a1
+        CapPrm 0000000000000021
+        CapEff 0000000000000001
+        CapInh 0000000000000020
+        CapAmb 0000000000000020
+        NoNewPrivs 1"#]]
+    .assert_eq(&seen.join("\n"));
+    created.finish();
+}
+
+#[test]
+fn what_the_node_cannot_give_is_refused_by_name() {
+    let mut rig = Rig::new();
+    rig.sandbox.capabilities.permitted = vec!["CAP_SYS_RESOURCE".into(), "CAP_NONE".into()];
+    expect![
+        "refused: process.capabilities.permitted CAP_NONE is no capability, see capabilities(7)\n"
+    ]
+    .assert_eq(&rig.run(&[]));
+    rig.sandbox.capabilities = Default::default();
+    rig.sandbox.apparmor_profile = Some("nothing".into());
+    expect!["refused: process.apparmorProfile nothing: this node's kernel has no AppArmor; leave the field out\n"]
+        .assert_eq(&rig.run(&[]));
+    rig.sandbox.apparmor_profile = None;
+    rig.sandbox.selinux_label = Some("a:b:c".into());
+    expect!["refused: process.selinuxLabel a:b:c: this node's kernel has no SELinux; leave the field out\n"]
+        .assert_eq(&rig.run(&[]));
+    rig.sandbox.selinux_label = None;
+    rig.sandbox.rlimits = vec![Rlimit { name: "RLIMIT_ODD".into(), soft: 1, hard: 1 }];
+    expect!["refused: process.rlimits RLIMIT_ODD is no limit of Linux, see getrlimit(2)\n"]
+        .assert_eq(&rig.run(&[]));
+    rig.sandbox.rlimits.clear();
+    rig.sandbox.sysctl.insert("vm.swappiness".into(), "1".into());
+    expect!["refused: linux.sysctl vm.swappiness belongs to no namespace: set it on the node\n"]
+        .assert_eq(&rig.run(&[]));
+}
+
+#[test]
+fn a_lower_oom_score_needs_a_capability_and_says_so() {
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    let effective = own.lines().find_map(|l| l.strip_prefix("CapEff:\t")).unwrap();
+    let may = u64::from_str_radix(effective, 16).unwrap() & 1 << 24 != 0;
+    let mut rig = Rig::new();
+    rig.sandbox.oom_score_adj = Some(-998);
+    match rig.create(&[]) {
+        Ok(created) => {
+            assert!(may);
+            created.finish();
+        }
+        Err(why) => {
+            assert!(
+                !may && why.contains("process.oomScoreAdj") && why.contains("CAP_SYS_RESOURCE"),
+                "{why}"
+            );
+        }
+    }
+    rig.sandbox.oom_score_adj = Some(500);
+    let created = rig.create(&[]).unwrap();
+    let path = format!("/proc/{}/oom_score_adj", created.child.pid);
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "500\n");
+    created.finish();
+}
+
+#[test]
+fn sysctls_of_a_namespace_are_set() {
+    let mut rig = Rig::new();
+    rig.sandbox.sysctl.insert("net.ipv4.ip_unprivileged_port_start".into(), "7".into());
+    rig.sandbox.sysctl.insert("kernel.shmmni".into(), "99".into());
+    expect![[r#"
+        cat /proc/sys/net/ipv4/ip_unprivileged_port_start: 7
+        cat /proc/sys/kernel/shmmni: 99
+    "#]]
+    .assert_eq(&rig.run(&[
+        "cat /proc/sys/net/ipv4/ip_unprivileged_port_start",
+        "cat /proc/sys/kernel/shmmni",
+    ]));
+}

@@ -1,0 +1,179 @@
+//! Birth, hooks, start and end.
+
+use std::fs;
+
+use expect_test::expect;
+use oci_spec::runtime::{Hook, LinuxNamespaceType as Kind};
+use wherry_core::plan::{IdMapping, Namespace};
+
+use crate::rig::Rig;
+
+#[test]
+fn a_guest_is_born_into_namespaces_and_groups_of_its_own() {
+    let rig = Rig::new();
+    let created = rig.create(&["cwd", "hostname", "id"]).unwrap();
+    for name in ["pid", "ipc", "uts", "mnt", "net"] {
+        let own = fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
+        assert_ne!(created.namespace(name), own, "{name}");
+    }
+    assert_eq!(created.cgroup.pids().unwrap(), [created.child.pid]);
+    assert_eq!(created.status("NSpid"), format!("{} 1", created.child.pid));
+    expect![[r#"
+        cwd: /
+        hostname: inside
+        id: 0 0 0 0 []
+    "#]]
+    .assert_eq(&created.start_and_finish());
+}
+
+#[test]
+fn a_cgroup_namespace_begins_at_the_container() {
+    let mut rig = Rig::new();
+    rig.sandbox.namespaces.push(Namespace { kind: Kind::Cgroup, path: None });
+    let created = rig.create(&[]).unwrap();
+    let own = fs::read_link("/proc/self/ns/cgroup").unwrap();
+    assert_ne!(created.namespace("cgroup"), own);
+    created.finish();
+}
+
+#[test]
+fn namespaces_are_joined_by_path_and_the_guest_is_the_shims_child() {
+    let rig = Rig::new();
+    let first = rig.create(&[]).unwrap();
+    for kinds in [vec![Kind::Network, Kind::Ipc, Kind::Uts], vec![Kind::Pid, Kind::Network]] {
+        let mut rig = Rig::new();
+        rig.sandbox.hostname = None;
+        for namespace in &mut rig.sandbox.namespaces {
+            if kinds.contains(&namespace.kind) {
+                let path = format!("/proc/{}/ns/{}", first.child.pid, namespace.kind);
+                namespace.path = Some(path.into());
+            }
+        }
+        let second = rig.create(&["hostname"]).unwrap();
+        for kind in &kinds {
+            let name = kind.to_string();
+            assert_eq!(second.namespace(&name), first.namespace(&name), "{name}");
+        }
+        assert_eq!(second.status("PPid"), std::process::id().to_string());
+        let said = second.start_and_finish();
+        if kinds.contains(&Kind::Uts) {
+            assert_eq!(said, "hostname: inside\n");
+        }
+    }
+    first.finish();
+}
+
+#[test]
+fn a_second_guest_joins_the_mounts_of_the_first() {
+    let mut rig = Rig::new();
+    // The guest of the tests is not static: it needs its libraries there.
+    for folder in ["/lib", "/lib64", "/usr"] {
+        rig.mount(crate::rig::bind(folder, folder));
+    }
+    let first = rig.create(&[]).unwrap();
+    rig.sandbox.hostname = None;
+    for namespace in &mut rig.sandbox.namespaces {
+        namespace.path = Some(format!("/proc/{}/ns/{}", first.child.pid, namespace.kind).into());
+    }
+    expect![[r#"
+        cat /etc/name: image
+        hostname: inside
+        ls /proc/1: 
+    "#]]
+    .assert_eq(&rig.run(&["cat /etc/name", "hostname", "ls /proc/1"]));
+    first.finish();
+}
+
+#[test]
+fn a_user_namespace_maps_ids() {
+    let mut rig = Rig::new();
+    rig.sandbox.namespaces.push(Namespace { kind: Kind::User, path: None });
+    rig.sandbox.uid_mappings = vec![IdMapping { container: 0, host: 100_000, size: 65_536 }];
+    rig.sandbox.gid_mappings = vec![IdMapping { container: 0, host: 200_000, size: 65_536 }];
+    rig.sandbox.user.uid = 7;
+    rig.sandbox.user.gid = 8;
+    rig.sandbox.user.additional_gids = vec![9];
+    rig.sandbox.capabilities = Default::default();
+    // As containerd does for such a root file system.
+    std::os::unix::fs::chown(rig.rootfs.path(), Some(100_000), Some(200_000)).unwrap();
+    let created =
+        rig.create(&["id", "stat /dev/null", "write /dev/null", "cat /etc/name"]).unwrap();
+    assert_eq!(created.status("Uid"), "100007 100007 100007 100007");
+    assert_eq!(created.status("Gid"), "200008 200008 200008 200008");
+    expect![[r#"
+        id: 7 7 8 8 [9]
+        stat /dev/null: char 666 65534:65534 1:3
+        write /dev/null: written
+        cat /etc/name: image
+    "#]]
+    .assert_eq(&created.start_and_finish());
+}
+
+#[test]
+fn what_fails_before_exec_is_told_over_the_wire() {
+    let mut rig = Rig::new();
+    rig.sandbox.namespaces.retain(|n| n.kind != Kind::Pid);
+    // A file that is no namespace: opening it works, joining does not.
+    rig.sandbox.namespaces.push(Namespace { kind: Kind::Pid, path: Some("/dev/null".into()) });
+    expect!["refused: joining the pid namespace /dev/null (linux.namespaces): Invalid argument\n"]
+        .assert_eq(&rig.run(&[]));
+    rig.sandbox.namespaces.last_mut().unwrap().path = Some("/nowhere".into());
+    expect!["refused: joining the pid namespace /nowhere (linux.namespaces): No such file or directory (os error 2)\n"]
+        .assert_eq(&rig.run(&[]));
+}
+
+fn hook(script: &str) -> Option<Vec<Hook>> {
+    let mut hook = Hook::default();
+    hook.set_path("/bin/sh".into()).set_args(Some(vec!["sh".into(), "-c".into(), script.into()]));
+    Some(vec![hook])
+}
+
+#[test]
+fn hooks_run_where_and_when_the_spec_says() {
+    let mut rig = Rig::new();
+    let log = rig.file("tmp/log").display().to_string();
+    rig.hooks
+        .set_create_runtime(hook(&format!("echo runtime $(readlink /proc/self/ns/uts) >> {log}")));
+    rig.hooks.set_create_container(hook(&format!(
+        "echo container $(readlink /proc/self/ns/uts) $PWD >> {log}"
+    )));
+    let created = rig.create(&["cat /etc/name"]).unwrap();
+    let inside = created.namespace("uts");
+    let outside = fs::read_link("/proc/self/ns/uts").unwrap();
+    let root = rig.sandbox.rootfs.display();
+    assert_eq!(
+        fs::read_to_string(&log).unwrap(),
+        format!("runtime {}\ncontainer {} {root}\n", outside.display(), inside.display())
+    );
+    assert_eq!(created.start_and_finish(), "cat /etc/name: image\n");
+}
+
+#[test]
+fn a_start_hook_runs_inside_before_the_program() {
+    let mut rig = Rig::new();
+    rig.mount(crate::rig::bind("/bin", "/bin"));
+    for lib in ["/lib", "/lib64", "/usr"] {
+        rig.mount(crate::rig::bind(lib, lib));
+    }
+    rig.sandbox.user.uid = 5;
+    fs::create_dir(rig.file("out")).unwrap();
+    std::os::unix::fs::chown(rig.file("out"), Some(5), None).unwrap();
+    rig.hooks.set_start_container(hook("cat > /out/state; id -u > /out/uid"));
+    let created = rig.create(&["cat /out/state", "cat /out/uid", "run /bin/true"]).unwrap();
+    assert!(!rig.file("out/state").exists(), "not before start");
+    let said = created.start_and_finish();
+    assert!(said.contains(r#""status":"created""#), "{said}");
+    assert!(said.contains("cat /out/uid: 5\nrun /bin/true: permission denied\n"), "{said}");
+}
+
+#[test]
+fn a_failing_hook_refuses_the_container() {
+    let mut rig = Rig::new();
+    rig.hooks.set_create_runtime(hook("echo no network >&2; exit 4"));
+    expect!["refused: the createRuntime hook /bin/sh ended with code 4: no network\n"]
+        .assert_eq(&rig.run(&[]));
+    rig.hooks.set_create_runtime(None);
+    rig.hooks.set_create_container(hook("exit 5"));
+    expect!["refused: the createContainer hook /bin/sh ended with code 5\n"]
+        .assert_eq(&rig.run(&[]));
+}

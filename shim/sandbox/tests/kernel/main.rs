@@ -1,0 +1,7 @@
+//! Sandboxes entered for real: as root, in namespaces and cgroups of their own.
+
+mod confinement;
+mod files;
+mod identity;
+mod lifecycle;
+mod rig;

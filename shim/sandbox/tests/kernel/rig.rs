@@ -1,0 +1,318 @@
+//! One sandbox for one test, as `ctr run` would ask for it, and a guest that reports.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use oci_spec::runtime::{Hooks, LinuxDevice, LinuxNamespaceType as Kind};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use wherry_core::plan::{self, Mount, MountFlags, MountWhat, Namespace, Propagation, Recursive};
+use wherry_sandbox::cgroup::Cgroup;
+use wherry_sandbox::hooks::{State, Status};
+use wherry_sandbox::spawn::{Child, spawn};
+use wherry_sandbox::wire::{Setup, SetupFds, ToGuest, ToShim};
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// A container to be, and after [`Rig::create`] one that waits for its start.
+pub(crate) struct Rig {
+    pub(crate) sandbox: plan::Sandbox,
+    pub(crate) hooks: Hooks,
+    pub(crate) resources: Option<oci_spec::runtime::LinuxResources>,
+    pub(crate) rootfs: tempfile::TempDir,
+    pub(crate) id: String,
+}
+
+pub(crate) struct Created {
+    pub(crate) child: Child,
+    pub(crate) cgroup: Cgroup,
+    output: File,
+    id: String,
+}
+
+impl Rig {
+    pub(crate) fn new() -> Rig {
+        assert!(rustix::process::geteuid().is_root(), "sandboxes need root: run the tests as root");
+        let rootfs = tempfile::Builder::new().prefix("wherry-root").tempdir().unwrap();
+        for folder in ["etc", "tmp", "proc", "sys", "dev", "data"] {
+            fs::create_dir(rootfs.path().join(folder)).unwrap();
+        }
+        fs::write(rootfs.path().join("etc/name"), "image").unwrap();
+        let id = format!(
+            "wherry-test-{}-{}",
+            std::process::id(),
+            NUMBER.fetch_add(1, Ordering::Relaxed)
+        );
+        let sandbox = sandbox(rootfs.path().canonicalize().unwrap());
+        Rig { sandbox, hooks: Hooks::default(), resources: None, rootfs, id }
+    }
+
+    pub(crate) fn mount(&mut self, mount: Mount) -> &mut Rig {
+        self.sandbox.mounts.push(mount);
+        self
+    }
+
+    pub(crate) fn file(&self, path: &str) -> PathBuf {
+        self.rootfs.path().join(path)
+    }
+
+    /// Up to `Ready`, or why not.
+    pub(crate) fn create(&self, commands: &[&str]) -> Result<Created, String> {
+        let plan = plan::Cgroup {
+            place: plan::CgroupPlace::Path(format!("/wherry-test/{}", self.id).into()),
+            resources: self.resources.clone(),
+            devices: Vec::new(),
+        };
+        let cgroup = Cgroup::create(&plan).map_err(|e| e.sentence())?;
+        let created = self.create_in(&cgroup, commands);
+        match created {
+            Ok((child, output)) => Ok(Created { child, cgroup, output, id: self.id.clone() }),
+            Err(why) => {
+                cgroup.delete().unwrap();
+                Err(why)
+            }
+        }
+    }
+
+    fn create_in(&self, cgroup: &Cgroup, commands: &[&str]) -> Result<(Child, File), String> {
+        let program = File::open(env!("CARGO_BIN_EXE_wherry-sandbox-probe")).unwrap();
+        let mut child = spawn(&program, &self.sandbox, cgroup).map_err(|e| e.sentence())?;
+        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        let null =
+            || OwnedFd::from(File::options().read(true).write(true).open("/dev/null").unwrap());
+        let sources = std::mem::take(&mut child.sources);
+        let fds = SetupFds { code: null(), stdin: null(), stdout: write, stderr: null(), sources };
+        child.channel.send_setup(self.setup(&child, commands), &fds).unwrap();
+        drop(fds);
+        loop {
+            wait_readable(&child.channel);
+            match child.channel.receive::<ToShim>().unwrap() {
+                Some(ToShim::Ready) => return Ok((child, File::from(read))),
+                Some(ToShim::RunRuntimeHooks) => {
+                    let state = self.state(&child);
+                    let hooks = self.hooks.create_runtime().as_ref();
+                    let answer =
+                        match wherry_sandbox::hooks::run_all("createRuntime", hooks, &state) {
+                            Ok(()) => ToGuest::HooksDone,
+                            Err(e) => ToGuest::HooksFailed { message: e.sentence() },
+                        };
+                    child.channel.send(&answer, &[]).unwrap();
+                }
+                Some(ToShim::Refused { message }) => {
+                    child.end();
+                    return Err(message);
+                }
+                None => {
+                    let mut said = String::new();
+                    File::from(read).read_to_string(&mut said).unwrap();
+                    child.end();
+                    return Err(format!("the guest is gone: {said}"));
+                }
+            }
+        }
+    }
+
+    fn setup(&self, child: &Child, commands: &[&str]) -> Setup {
+        Setup {
+            sandbox: self.sandbox.clone(),
+            run: plan::Run {
+                args: commands.iter().map(|c| (*c).to_owned()).collect(),
+                env: Vec::new(),
+                cwd: "/".into(),
+                export: None,
+                preopens: Vec::new(),
+                http_listen: ([0, 0, 0, 0], 8080).into(),
+                threads: None,
+                memory_limit: None,
+            },
+            hooks: self.hooks.clone(),
+            state: self.state(child),
+            profile: plan::Profile::Command,
+            terminal: false,
+        }
+    }
+
+    fn state(&self, child: &Child) -> State {
+        State {
+            oci_version: "1.2.0".into(),
+            id: self.id.clone(),
+            status: Status::Creating,
+            pid: child.pid as i32,
+            bundle: self.rootfs.path().into(),
+            annotations: Default::default(),
+        }
+    }
+
+    /// From nothing to the end: what the guest said, or why there was none.
+    pub(crate) fn run(&self, commands: &[&str]) -> String {
+        match self.create(commands) {
+            Ok(created) => created.start_and_finish(),
+            Err(why) => format!("refused: {why}\n"),
+        }
+    }
+}
+
+impl Created {
+    /// A line of the process' `/proc/<pid>/status`.
+    pub(crate) fn status(&self, key: &str) -> String {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.child.pid)).unwrap();
+        let line = text.lines().find_map(|l| l.strip_prefix(&format!("{key}:")));
+        line.unwrap_or("(no such line)").trim().replace('\t', " ")
+    }
+
+    pub(crate) fn namespace(&self, name: &str) -> PathBuf {
+        fs::read_link(format!("/proc/{}/ns/{name}", self.child.pid)).unwrap()
+    }
+
+    pub(crate) fn start_and_finish(mut self) -> String {
+        self.child.channel.send(&ToGuest::Start, &[]).unwrap();
+        let mut said = String::new();
+        self.output.read_to_string(&mut said).unwrap();
+        wait_readable(&self.child.pidfd);
+        self.finish();
+        said
+    }
+
+    /// Kills what is left and proves that nothing remains.
+    pub(crate) fn finish(self) {
+        let Created { child, cgroup, id, .. } = self;
+        cgroup.kill_all().unwrap();
+        let pid = child.pid;
+        child.end();
+        cgroup.delete().unwrap();
+        assert!(!PathBuf::from(format!("/proc/{pid}")).exists(), "{id} is still there");
+        for folder in &cgroup.locator().folders {
+            assert!(!folder.path.exists(), "{} is still there", folder.path.display());
+        }
+    }
+}
+
+/// Ten seconds are for ever on the busiest machine; a test that hangs helps nobody.
+pub(crate) fn wait_readable(fd: impl AsFd) {
+    let limit = Timespec::try_from(Duration::from_secs(10)).unwrap();
+    let ready = rustix::event::poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&limit)).unwrap();
+    assert_eq!(ready, 1, "nothing came within 10 s");
+}
+
+pub(crate) fn bind(source: impl Into<PathBuf>, destination: &str) -> Mount {
+    Mount {
+        destination: destination.into(),
+        what: MountWhat::Bind { source: source.into(), recursive: Recursive::Yes },
+        flags: MountFlags::default(),
+        recursive: MountFlags::default(),
+        propagation: Some((Propagation::Private, Recursive::Yes)),
+        data: String::new(),
+        copy_up: false,
+    }
+}
+
+pub(crate) fn filesystem(kind: &str, destination: &str, flags: u64, data: &str) -> Mount {
+    Mount {
+        destination: destination.into(),
+        what: MountWhat::Filesystem { kind: kind.into(), source: kind.into() },
+        flags: MountFlags { set: flags, clear: 0 },
+        recursive: MountFlags::default(),
+        propagation: None,
+        data: data.into(),
+        copy_up: false,
+    }
+}
+
+/// What containerd's `oci.WithDefaultSpec` asks for.
+fn sandbox(rootfs: PathBuf) -> plan::Sandbox {
+    let quiet = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    let new = |kind| Namespace { kind, path: None };
+    let caps: Vec<String> =
+        ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_NET_BIND_SERVICE"].map(str::to_owned).into();
+    plan::Sandbox {
+        rootfs,
+        rootfs_readonly: false,
+        rootfs_propagation: None,
+        namespaces: [Kind::Pid, Kind::Ipc, Kind::Uts, Kind::Mount, Kind::Network].map(new).into(),
+        uid_mappings: Vec::new(),
+        gid_mappings: Vec::new(),
+        mounts: vec![
+            filesystem("proc", "/proc", quiet, ""),
+            filesystem(
+                "tmpfs",
+                "/dev",
+                libc::MS_NOSUID | libc::MS_STRICTATIME,
+                "mode=755,size=65536k",
+            ),
+            filesystem(
+                "devpts",
+                "/dev/pts",
+                libc::MS_NOSUID | libc::MS_NOEXEC,
+                "newinstance,ptmxmode=0666,mode=0620,gid=5",
+            ),
+            filesystem("tmpfs", "/dev/shm", quiet, "mode=1777,size=65536k"),
+            filesystem("mqueue", "/dev/mqueue", quiet, ""),
+            filesystem("sysfs", "/sys", quiet | libc::MS_RDONLY, ""),
+            filesystem(
+                "tmpfs",
+                "/run",
+                libc::MS_NOSUID | libc::MS_STRICTATIME,
+                "mode=755,size=65536k",
+            ),
+        ],
+        devices: devices(),
+        masked_paths: [
+            "/proc/acpi",
+            "/proc/asound",
+            "/proc/kcore",
+            "/proc/keys",
+            "/proc/latency_stats",
+            "/proc/timer_list",
+            "/proc/timer_stats",
+            "/proc/sched_debug",
+            "/sys/firmware",
+            "/sys/devices/virtual/powercap",
+            "/proc/scsi",
+        ]
+        .map(PathBuf::from)
+        .into(),
+        readonly_paths: ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+            .map(PathBuf::from)
+            .into(),
+        hostname: Some("inside".into()),
+        domainname: None,
+        sysctl: Default::default(),
+        rlimits: vec![plan::Rlimit { name: "RLIMIT_NOFILE".into(), soft: 1024, hard: 1024 }],
+        user: plan::User::default(),
+        capabilities: plan::Capabilities {
+            bounding: caps.clone(),
+            effective: caps.clone(),
+            permitted: caps,
+            ..Default::default()
+        },
+        no_new_privileges: true,
+        seccomp: None,
+        apparmor_profile: None,
+        selinux_label: None,
+        selinux_mount_label: None,
+        oom_score_adj: None,
+        cwd: "/".into(),
+    }
+}
+
+fn devices() -> Vec<LinuxDevice> {
+    let all = [
+        ("null", 1, 3),
+        ("zero", 1, 5),
+        ("full", 1, 7),
+        ("random", 1, 8),
+        ("urandom", 1, 9),
+        ("tty", 5, 0),
+    ];
+    let device = |(name, major, minor)| {
+        serde_json::from_value(serde_json::json!({
+            "path": format!("/dev/{name}"), "type": "c", "major": major, "minor": minor,
+            "fileMode": 0o666, "uid": 0, "gid": 0
+        }))
+        .unwrap()
+    };
+    all.map(device).into()
+}
