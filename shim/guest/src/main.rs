@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use wherry_engine::{Exit, Loaded};
 use wherry_sandbox::wire::{Channel, Setup, SetupFds, ToGuest, ToShim};
-use wherry_sandbox::{Entered, enter, seal};
+use wherry_sandbox::{Entered, enter};
 
 /// A guest makes and drops an instance per request, on several threads; musl's allocator has one
 /// lock.
@@ -47,10 +47,10 @@ fn prepare(shim: &mut Channel) -> Result<(Entered, Loaded), String> {
     let (setup, descriptors) = shim.receive_setup().map_err(sentence)?;
     let SetupFds { code, stdin, stdout, stderr, sources } = descriptors;
     take_streams(stdin, stdout, stderr).map_err(sentence)?;
-    let entered = enter(&setup, sources, shim).map_err(sentence)?;
+    let mut entered = enter(&setup, sources, shim).map_err(sentence)?;
     let Setup { run, profile, .. } = setup;
     let loaded = wherry_engine::load(profile, File::from(code), &run).map_err(sentence)?;
-    seal().map_err(sentence)?;
+    entered.seal().map_err(sentence)?;
     shim.send(&ToShim::Ready, &[]).map_err(sentence)?;
     Ok((entered, loaded))
 }
