@@ -208,7 +208,15 @@ fn check_count(wanted: usize, kinds: &str, given: usize) -> Result<(), String> {
         return Ok(());
     }
     let arguments = if wanted == 1 { "argument" } else { "arguments" };
-    Err(format!("takes {wanted} {arguments} ({kinds}), and {given} are given"))
+    let given = match given {
+        0 => "none is given".to_owned(),
+        1 => "1 is given".to_owned(),
+        given => format!("{given} are given"),
+    };
+    match wanted {
+        0 => Err(format!("takes no arguments, and {given}")),
+        _ => Err(format!("takes {wanted} {arguments} ({kinds}), and {given}")),
+    }
 }
 
 fn number(kind: &ValType, word: &str) -> Result<Val, String> {
@@ -227,10 +235,12 @@ fn number(kind: &ValType, word: &str) -> Result<Val, String> {
         ValType::F32 => word.parse::<f32>().ok().map(Val::from),
         ValType::F64 => word.parse::<f64>().ok().map(Val::from),
         ValType::V128 | ValType::Ref(_) => {
-            return Err(format!("takes a {kind}, which cannot be written on a command line"));
+            return Err(format!(
+                "takes a value of type {kind}, which cannot be written on a command line"
+            ));
         }
     };
-    value.ok_or_else(|| format!("takes a {kind}, and `{word}` is none"))
+    value.ok_or_else(|| format!("takes a number of type {kind}, and `{word}` is none"))
 }
 
 fn zero(kind: &ValType) -> Val {
@@ -241,10 +251,20 @@ fn show_number(value: &Val) -> String {
     match value {
         Val::I32(number) => number.to_string(),
         Val::I64(number) => number.to_string(),
-        Val::F32(bits) => f32::from_bits(*bits).to_string(),
-        Val::F64(bits) => f64::from_bits(*bits).to_string(),
+        Val::F32(bits) => show_float(f32::from_bits(*bits).into(), f32::from_bits(*bits)),
+        Val::F64(bits) => show_float(f64::from_bits(*bits), f64::from_bits(*bits)),
         Val::V128(bits) => format!("{:#034x}", bits.as_u128()),
         other => format!("{other:?}"),
+    }
+}
+
+/// In digits as long as these are fewer than the exponent's form would need.
+fn show_float(size: f64, number: impl std::fmt::Display + std::fmt::LowerExp) -> String {
+    match size.abs() {
+        size if size != 0.0 && size.is_finite() && !(1e-5..1e16).contains(&size) => {
+            format!("{number:e}")
+        }
+        _ => number.to_string(),
     }
 }
 
@@ -257,7 +277,10 @@ fn value(name: &str, kind: &Type, word: &str) -> Result<ComponentVal, String> {
         _ => {}
     }
     ComponentVal::from_wave(kind, word).map_err(|error| {
-        format!("takes a {} as `{name}`, and `{word}` is none: {error:#}", show_type(kind))
+        format!(
+            "takes a value of type {} as `{name}`, and `{word}` is none: {error:#}",
+            show_type(kind)
+        )
     })
 }
 

@@ -20,7 +20,6 @@ use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -44,16 +43,15 @@ pub(crate) fn allow_own_mappings(config: &mut Config) {
 }
 
 pub(crate) fn map(engine: &Engine, cwasm: File) -> wasmtime::Result<Code> {
-    let mut header = [0; 64];
-    cwasm.read_exact_at(&mut header, 0)?;
+    let mapping = Mapping::new(&cwasm)?;
     // SAFETY: the caller of `load` vouches for the file (module header). Wasmtime checks that the
     // code is this engine's, whatever the bytes are.
     unsafe {
-        match Engine::detect_precompiled(&header) {
+        match Engine::detect_precompiled(mapping.bytes()) {
             Some(Precompiled::Module) => {
                 Module::deserialize_open_file(engine, cwasm).map(Code::Module)
             }
-            Some(Precompiled::Component) => component(engine, &cwasm).map(Code::Component),
+            Some(Precompiled::Component) => component(engine, &cwasm, mapping).map(Code::Component),
             None => Err(wasmtime::Error::msg("the file is not compiled code")),
         }
     }
@@ -62,7 +60,11 @@ pub(crate) fn map(engine: &Engine, cwasm: File) -> wasmtime::Result<Code> {
 /// # Safety
 ///
 /// As [`Component::deserialize_file`].
-unsafe fn component(engine: &Engine, cwasm: &File) -> wasmtime::Result<Component> {
+unsafe fn component(
+    engine: &Engine,
+    cwasm: &File,
+    mapping: Mapping,
+) -> wasmtime::Result<Component> {
     if let Some(before) = enter_own_descriptors() {
         let path = cwasm.as_raw_fd().to_string();
         // SAFETY: the working directory is procfs's list of our descriptors, so this is `cwasm`.
@@ -73,14 +75,8 @@ unsafe fn component(engine: &Engine, cwasm: &File) -> wasmtime::Result<Component
             return component;
         }
     }
-    let memory = map_private(cwasm)?;
-    // SAFETY: the mapping is private, page-aligned, and is never unmapped when loading succeeds.
-    let component = unsafe { Component::deserialize_raw(engine, memory) };
-    if component.is_err() {
-        // SAFETY: loading failed, nothing refers to the mapping.
-        let _ = unsafe { munmap(memory.cast(), memory.len()) };
-    }
-    component
+    // SAFETY: the mapping is private and page-aligned, and from here on it is never unmapped.
+    unsafe { Component::deserialize_raw(engine, mapping.leak()) }
 }
 
 /// Makes `/proc/self/fd` the working directory, if it is really procfs's, and returns the one
@@ -95,16 +91,39 @@ fn enter_own_descriptors() -> Option<OwnedFd> {
     Some(before)
 }
 
-fn map_private(file: &File) -> io::Result<NonNull<[u8]>> {
-    let length = file.metadata()?.len();
-    let length = usize::try_from(length).ok().and_then(NonZeroUsize::new);
-    let length = length.ok_or(io::ErrorKind::UnexpectedEof)?;
-    // SAFETY: a new mapping at an address of the kernel's choice.
-    let start = unsafe {
-        mmap(None, length, ProtFlags::PROT_READ, MapFlags::MAP_PRIVATE, file, 0)
-            .map_err(io::Error::from)?
-    };
-    Ok(NonNull::slice_from_raw_parts(start.cast(), length.get()))
+/// A private, read-only mapping of a whole file.
+struct Mapping(NonNull<[u8]>);
+
+impl Mapping {
+    fn new(file: &File) -> io::Result<Mapping> {
+        let length = file.metadata()?.len();
+        let length = usize::try_from(length).ok().and_then(NonZeroUsize::new);
+        let length = length.ok_or(io::ErrorKind::UnexpectedEof)?;
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let start = unsafe {
+            mmap(None, length, ProtFlags::PROT_READ, MapFlags::MAP_PRIVATE, file, 0)
+                .map_err(io::Error::from)?
+        };
+        Ok(Mapping(NonNull::slice_from_raw_parts(start.cast(), length.get())))
+    }
+
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: mapped as long as `self` lives, and nobody writes to the file (module header).
+        unsafe { self.0.as_ref() }
+    }
+
+    fn leak(self) -> NonNull<[u8]> {
+        let memory = self.0;
+        std::mem::forget(self);
+        memory
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: ours alone, and nothing refers to it.
+        let _ = unsafe { munmap(self.0.cast(), self.0.len()) };
+    }
 }
 
 /// Wasmtime does not change the protection of memory it did not map itself; it asks this.

@@ -22,7 +22,7 @@ use crate::host::{self, Host};
 use crate::http::Service;
 use crate::http::outgoing::Outgoing;
 use crate::imports;
-use crate::stdio::Streams;
+use crate::stdio::{Hangup, Streams};
 use crate::world::World;
 
 /// Why a program cannot run in this container: one sentence.
@@ -126,7 +126,7 @@ fn engine(profile: Profile) -> Result<Engine, Refusal> {
 
 fn load_module(engine: &Engine, module: Module, run: &Run) -> Result<Command, Refusal> {
     let linker = imports::for_module(engine, &module).map_err(Refusal::surroundings)?;
-    let streams = Streams::new();
+    let streams = Streams::new(Hangup::Errno);
     let wasi = host::preview1(run, &streams).map_err(Refusal::surroundings)?;
     let mut store = Store::new(engine, wasi);
     if let Some(sentence) = imports::missing_in_module(&linker, &mut store, &module) {
@@ -169,7 +169,7 @@ fn load_component(
         Refusal::Imports(imports::missing_in_component(engine, &component, &error))
     })?;
     let broken = |error: wasmtime::Error| Refusal::Imports(format!("{error:#}"));
-    let streams = Streams::new();
+    let streams = Streams::new(Hangup::Closed);
     let outgoing = Outgoing::new(run);
     let store = |run| -> Result<Store<Host>, Refusal> {
         let wasi = host::command(run, &streams).map_err(Refusal::surroundings)?;

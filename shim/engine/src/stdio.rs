@@ -37,6 +37,15 @@ pub(crate) enum Patience {
     Yield,
 }
 
+/// How a guest hears that nobody reads its output any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hangup {
+    /// As the error that it is, for preview 1, where a closed stream would become EIO.
+    Errno,
+    /// As a closed stream, for components, whose libc makes EPIPE of it.
+    Closed,
+}
+
 /// The three streams of this process, shared by all its guests.
 #[derive(Clone)]
 pub(crate) struct Streams {
@@ -46,11 +55,14 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    pub(crate) fn new() -> Streams {
+    pub(crate) fn new(hangup: Hangup) -> Streams {
+        let stream = |descriptor, interest| {
+            Arc::new(Stream { descriptor, interest, hangup, registered: OnceLock::new() })
+        };
         Streams {
-            stdin: Arc::new(Stream::new(0, Interest::READABLE)),
-            stdout: Arc::new(Stream::new(1, Interest::WRITABLE)),
-            stderr: Arc::new(Stream::new(2, Interest::WRITABLE)),
+            stdin: stream(0, Interest::READABLE),
+            stdout: stream(1, Interest::WRITABLE),
+            stderr: stream(2, Interest::WRITABLE),
         }
     }
 
@@ -126,7 +138,7 @@ impl InputStream for Reader {
                 bytes.truncate(length);
                 Ok(bytes.freeze())
             }
-            Some(Err(errno)) => Err(failed(errno)),
+            Some(Err(errno)) => Err(self.stream.failed(errno)),
         }
     }
 }
@@ -223,7 +235,7 @@ impl OutputStream for Writer {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         let mut rest = &bytes[..];
         while !rest.is_empty() {
-            let length = self.write_now(rest).map_err(failed)?;
+            let length = self.write_now(rest).map_err(|errno| self.stream.failed(errno))?;
             rest = &rest[length..];
         }
         Ok(())
@@ -259,28 +271,17 @@ impl AsyncWrite for Writer {
     }
 }
 
-/// Guests know two failures: a stream that ended, which wasi-libc makes EPIPE, and the others.
-fn failed(errno: Errno) -> StreamError {
-    match errno {
-        Errno::EPIPE => StreamError::Closed,
-        errno => StreamError::LastOperationFailed(io::Error::from(errno).into()),
-    }
-}
-
 /// One of the descriptors 0, 1 and 2, which stay open as long as the process lives.
 struct Stream {
     descriptor: RawFd,
     interest: Interest,
+    hangup: Hangup,
     /// Registered with the runtime when somebody waits for the first time. `None` for what epoll
     /// refuses (regular files, `/dev/null`): these are always ready.
     registered: OnceLock<Option<AsyncFd<BorrowedFd<'static>>>>,
 }
 
 impl Stream {
-    fn new(descriptor: RawFd, interest: Interest) -> Stream {
-        Stream { descriptor, interest, registered: OnceLock::new() }
-    }
-
     #[allow(unsafe_code)]
     fn fd(&self) -> BorrowedFd<'static> {
         // SAFETY: descriptors 0, 1 and 2 are never closed in this process.
@@ -289,6 +290,13 @@ impl Stream {
 
     fn is_terminal(&self) -> bool {
         std::io::IsTerminal::is_terminal(&self.fd())
+    }
+
+    fn failed(&self, errno: Errno) -> StreamError {
+        match (errno, self.hangup) {
+            (Errno::EPIPE, Hangup::Closed) => StreamError::Closed,
+            (errno, _) => StreamError::LastOperationFailed(io::Error::from(errno).into()),
+        }
     }
 
     /// Whether an operation would not block. An error or a hang-up is an answer, too.
