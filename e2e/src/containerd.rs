@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::client::Client;
 use crate::command::{self, Output, until};
 use crate::image::Image;
-use crate::place::Place;
+use crate::place::{Network, Place};
 use crate::rig::{self, Runtime, Version};
 
 /// How long a daemon may take to answer or to end.
@@ -38,11 +38,16 @@ impl Containerd {
             Runtime::Wherry => vec![rig::programs()?],
             Runtime::Runc => Vec::new(),
         };
-        Containerd::start(Version::chosen()?, runtime, &ours)
+        Containerd::start(Version::chosen()?, runtime, Network::Machine, &ours)
     }
 
     /// Starts containerd with the shims in `folders` before all others.
-    pub fn start(version: Version, runtime: Runtime, folders: &[PathBuf]) -> Result<Containerd> {
+    pub fn start(
+        version: Version,
+        runtime: Runtime,
+        network: Network,
+        folders: &[PathBuf],
+    ) -> Result<Containerd> {
         let programs = version.programs()?;
         let mut path: Vec<String> =
             folders.iter().map(|folder| folder.display().to_string()).collect();
@@ -50,7 +55,7 @@ impl Containerd {
         path.push(rig::runc()?.display().to_string());
         path.push("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_string());
         let containerd = Containerd {
-            place: Place::new()?,
+            place: Place::new(network)?,
             version,
             runtime,
             programs,

@@ -2,7 +2,8 @@
 //!
 //! Two suites can run side by side, the compiled code of one is unknown to the other, and whatever is left
 //! behind is left in here, where [`crate::leaks`] finds it. The namespace is held by a process that waits
-//! for the end of its stdin, so it goes when we go, however we go.
+//! for the end of its stdin, so it goes when we go, however we go. Docker gets a network namespace too, in which
+//! it may make its bridge.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,6 +16,13 @@ use tempfile::TempDir;
 
 use crate::command::until;
 
+/// Whose network a place has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    Machine,
+    Own,
+}
+
 #[derive(Debug)]
 pub struct Place {
     keeper: Child,
@@ -22,12 +30,13 @@ pub struct Place {
     folder: TempDir,
     /// Mounts that were there before any daemon.
     before: BTreeSet<String>,
+    network: Network,
     /// In names of namespaces and thereby of cgroups, so that all of ours are found again.
     pub tag: String,
 }
 
 impl Place {
-    pub fn new() -> Result<Place> {
+    pub fn new(network: Network) -> Result<Place> {
         if !rustix::process::geteuid().is_root() {
             bail!("this needs root: it mounts, and starts a private containerd");
         }
@@ -40,7 +49,9 @@ impl Place {
             wherry.display()
         );
         let mut keeper = Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "--", "sh", "-c", &script])
+            .args(["--mount", "--propagation", "private"])
+            .args((network == Network::Own).then_some("--net"))
+            .args(["--", "sh", "-c", &script])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -52,7 +63,7 @@ impl Place {
         }
         let tag = format!("e2e-{}", keeper.id());
         let before = mounts(keeper.id()).into_keys().collect();
-        Ok(Place { keeper, folder, before, tag })
+        Ok(Place { keeper, folder, before, network, tag })
     }
 
     /// A folder of ours, the same inside and outside.
@@ -73,6 +84,7 @@ impl Place {
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "nsenter", "-m", "-t", &self.keeper.id().to_string()]);
+        command.args((self.network == Network::Own).then_some("-n"));
         command.arg("--").arg(program);
         command
     }

@@ -87,55 +87,79 @@ pub enum For {
     Wherry,
 }
 
-pub type Case = (&'static str, For, fn(&World) -> Result<()>);
+pub type Case<W = World> = (&'static str, For, fn(&W) -> Result<()>);
 
-/// Runs the cases and then looks for what they left.
+/// What the cases of a suite stand on, and how it ends.
+pub trait Ground: Send + Sync + 'static {
+    fn world(&self) -> &World;
+    /// Ends every daemon but containerd.
+    fn close(&self) -> Result<()>;
+    /// What the daemons have said.
+    fn log(&self) -> String;
+}
+
+impl Ground for World {
+    fn world(&self) -> &World {
+        self
+    }
+
+    fn close(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn log(&self) -> String {
+        self.containerd.log()
+    }
+}
+
+/// Runs the cases on the containerd that the environment names, and then looks for what they left.
 pub fn main(name: &str, cases: &[Case]) -> ExitCode {
+    main_on(name, || Ok(World::new(Containerd::chosen()?)), cases)
+}
+
+/// Runs the cases on whatever `start` makes.
+pub fn main_on<W: Ground>(
+    name: &str,
+    start: impl FnOnce() -> Result<W>,
+    cases: &[Case<W>],
+) -> ExitCode {
     let arguments = Arguments::from_args();
     if arguments.list {
-        return conclude(libtest_mimic::run(
-            &arguments,
-            cases.iter().map(|case| listed(case)).collect(),
-        ));
+        let names = cases.iter().map(|(name, _, _)| Trial::test(*name, || Ok(())));
+        return conclude(&libtest_mimic::run(&arguments, names.collect()));
     }
-    let containerd = match Containerd::chosen() {
-        Ok(containerd) => containerd,
+    let ground = match start() {
+        Ok(ground) => Arc::new(ground),
         Err(error) => {
             eprintln!("{name}: {error:#}");
             return ExitCode::FAILURE;
         }
     };
+    let containerd = &ground.world().containerd;
     println!("{name}: {:?} on containerd {}", containerd.runtime, containerd.version.name());
-    let world = Arc::new(World::new(containerd));
-    let trials = cases
-        .iter()
-        .filter(|(_, on, _)| *on == For::Any || world.runtime() == Runtime::Wherry)
-        .map(|(name, _, case)| {
-            let (world, case) = (world.clone(), *case);
-            Trial::test(*name, move || {
-                case(&world).map_err(|error| Failed::from(format!("{error:#}")))
-            })
+    let meant =
+        cases.iter().filter(|(_, on, _)| *on == For::Any || containerd.runtime == Runtime::Wherry);
+    let trial = |(name, _, case): &Case<W>| {
+        let (ground, case) = (ground.clone(), *case);
+        Trial::test(*name, move || {
+            case(&ground).map_err(|error| Failed::from(format!("{error:#}")))
         })
-        .collect();
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    let left = leaks::after(&world.containerd);
-    leaks::sweep_cgroups(&world.containerd.place.tag);
+    };
+    let conclusion = libtest_mimic::run(&arguments, meant.map(trial).collect());
+    let left = ground.close().and_then(|()| leaks::after(containerd));
+    leaks::sweep_cgroups(&containerd.place.tag);
     if conclusion.has_failed() {
-        eprintln!("containerd said:\n{}", tail(&world.containerd.log(), 40));
+        eprintln!("the daemon said:\n{}", tail(&ground.log(), 40));
     }
     if let Err(error) = left {
         eprintln!("{name}: left behind: {error:#}");
         return ExitCode::FAILURE;
     }
     println!("{name}: nothing left behind");
-    conclude(conclusion)
+    conclude(&conclusion)
 }
 
-fn listed((name, _, _): &Case) -> Trial {
-    Trial::test(*name, || Ok(()))
-}
-
-fn conclude(conclusion: Conclusion) -> ExitCode {
+fn conclude(conclusion: &Conclusion) -> ExitCode {
     if conclusion.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 

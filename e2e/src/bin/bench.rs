@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use wherry_e2e::containerd::Containerd;
 use wherry_e2e::leaks;
 use wherry_e2e::measure::{self, Phases, quantile};
+use wherry_e2e::place::Network;
 use wherry_e2e::rig::{self, Runtime, Version};
 use wherry_e2e::suite::World;
 use wherry_e2e::task::Container;
@@ -43,7 +44,7 @@ fn main() -> Result<()> {
     let ours = Runtime::chosen()? == Runtime::Wherry;
     let mut folders = if ours { vec![rig::programs()?, beside] } else { vec![beside] };
     folders.extend(shims_on_path(&options.others)?);
-    let containerd = Containerd::start(Version::V2_4, Runtime::Wherry, &folders)?;
+    let containerd = Containerd::start(Version::V2_4, Runtime::Wherry, Network::Machine, &folders)?;
     let world = World::new(containerd);
     let mut runners = runners(&options, ours);
 

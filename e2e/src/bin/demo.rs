@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use wherry_e2e::containerd::{COMMAND, Containerd};
 use wherry_e2e::image::Image;
+use wherry_e2e::place::Network;
 use wherry_e2e::rig::{self, Runtime, Version};
 use wherry_e2e::suite::World;
 use wherry_e2e::{command, leaks};
@@ -22,7 +23,8 @@ struct Scene {
 }
 
 fn main() -> Result<()> {
-    let containerd = Containerd::start(Version::V2_4, Runtime::Wherry, &[rig::programs()?])?;
+    let containerd =
+        Containerd::start(Version::V2_4, Runtime::Wherry, Network::Machine, &[rig::programs()?])?;
     let world = World::new(containerd);
     let data = world.folder("data")?;
     fs::write(data.join("input.txt"), "Hello from host\n")?;

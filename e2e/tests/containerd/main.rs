@@ -1,10 +1,26 @@
 //! The programs under a real containerd: what a person, a client and the daemon itself see.
 
+mod crowd;
 mod examples;
+mod images;
+mod lifecycle;
+mod network;
+mod refusals;
+mod sandbox;
+mod streams;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cases: Vec<_> = [examples::CASES].concat();
-    wherry_e2e::suite::main("containerd", &cases)
+    let cases = [
+        examples::CASES,
+        streams::CASES,
+        lifecycle::CASES,
+        sandbox::CASES,
+        network::CASES,
+        images::CASES,
+        refusals::CASES,
+        crowd::CASES,
+    ];
+    wherry_e2e::suite::main("containerd", &cases.concat())
 }
