@@ -86,8 +86,9 @@ pub fn parse(json: &str) -> Result<Spec, Refusal> {
     let read = &mut serde_json::Deserializer::from_str(json);
     serde_path_to_error::deserialize(read).map_err(|error| {
         let field = error.path().to_string();
-        let field = if field == "." { "config.json".to_owned() } else { field };
-        invalid(field, error.inner().to_string())
+        // What breaks off or starts wrong has no path.
+        let field = if field == "." || field == "?" { "config.json".to_owned() } else { field };
+        invalid(field, format!("can't be read: {}", error.inner()))
     })
 }
 

@@ -26,7 +26,7 @@ pub(super) fn of(
         if !is_volume(mount, root, directories) {
             continue;
         }
-        // A destination that is no Unicode has no name in WASI; it stays reachable for no one.
+        // WASI's names are Unicode: a volume with another one can't be given to a guest.
         if let Some(path) = mount.destination.to_str() {
             volumes.push(Preopen { path: path.to_owned(), read_only: is_read_only(mount) });
         }

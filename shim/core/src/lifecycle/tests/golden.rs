@@ -126,35 +126,49 @@ fn a_life_from_create_to_delete() {
 
 #[test]
 fn start_is_published_before_exit_even_while_its_hooks_run() {
-    check("up wait start exit:0 poststarted", expect![[r#"
+    check(
+        "up wait start exit:0 poststarted",
+        expect![[r#"
         wait      
         start      release Start poststart…
         exit:0     Exit:0 2=exit(0)
         poststarted 3=pid(7)
-    "#]]);
-    check("up start poststart-failed signal:9", expect![[r#"
+    "#]],
+    );
+    check(
+        "up start poststart-failed signal:9",
+        expect![[r#"
         start      release Start poststart…
         poststart-failed signal:9 2=Unknown(hook failed)
         signal:9   Exit:137
-    "#]]);
-    check("up start exit:0 delete drained undone poststarted", expect![[r#"
+    "#]],
+    );
+    check(
+        "up start exit:0 delete drained undone poststarted",
+        expect![[r#"
         start      release Start poststart…
         exit:0     Exit:0
         delete     drain… deadline…
         drained    undo[Ready, Guest, Cgroup, Code, Rootfs, Plan] poststop
         undone     2=pid(7) Delete 3=deleted(0)
         poststarted
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_failed_creation_is_undone_in_reverse_and_then_answered() {
-    check("create fail undone", expect![[r#"
+    check(
+        "create fail undone",
+        expect![[r#"
         create     Plan…
         fail       undo[]
         undone     1=InvalidArgument(args[0] is not there)
-    "#]]);
-    check("create done done fail shutdown undone shutdown", expect![[r#"
+    "#]],
+    );
+    check(
+        "create done done fail shutdown undone shutdown",
+        expect![[r#"
         create     Plan…
         done       Rootfs…
         done       Code…
@@ -162,8 +176,11 @@ fn a_failed_creation_is_undone_in_reverse_and_then_answered() {
         shutdown   2=ok
         undone     1=InvalidArgument(args[0] is not there)
         shutdown   3=ok leave
-    "#]]);
-    check("create done done done done done fail exit:126 undone create", expect![[r#"
+    "#]],
+    );
+    check(
+        "create done done done done done fail exit:126 undone create",
+        expect![[r#"
         create     Plan…
         done       Rootfs…
         done       Code…
@@ -174,8 +191,11 @@ fn a_failed_creation_is_undone_in_reverse_and_then_answered() {
         exit:126   undo[Guest, Cgroup, Code, Rootfs, Plan] poststop
         undone     1=InvalidArgument(args[0] is not there)
         create     Plan…
-    "#]]);
-    check("create done done done done done exit:126 fail undone", expect![[r#"
+    "#]],
+    );
+    check(
+        "create done done done done done exit:126 fail undone",
+        expect![[r#"
         create     Plan…
         done       Rootfs…
         done       Code…
@@ -185,12 +205,15 @@ fn a_failed_creation_is_undone_in_reverse_and_then_answered() {
         exit:126  
         fail       undo[Guest, Cgroup, Code, Rootfs, Plan] poststop
         undone     1=InvalidArgument(args[0] is not there)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_guest_that_dies_while_it_is_set_up_fails_the_creation() {
-    check("create done done done done done signal:9 fail-mute undone", expect![[r#"
+    check(
+        "create done done done done done signal:9 fail-mute undone",
+        expect![[r#"
         create     Plan…
         done       Rootfs…
         done       Code…
@@ -200,8 +223,11 @@ fn a_guest_that_dies_while_it_is_set_up_fails_the_creation() {
         signal:9  
         fail-mute  undo[Guest, Cgroup, Code, Rootfs, Plan] poststop
         undone     1=Unknown(the guest process of task c was killed by signal 9 while it was set up)
-    "#]]);
-    check("create done done done done done oom-exit fail-mute undone", expect![[r#"
+    "#]],
+    );
+    check(
+        "create done done done done done oom-exit fail-mute undone",
+        expect![[r#"
         create     Plan…
         done       Rootfs…
         done       Code…
@@ -211,8 +237,11 @@ fn a_guest_that_dies_while_it_is_set_up_fails_the_creation() {
         oom-exit  
         fail-mute  undo[Guest, Cgroup, Code, Rootfs, Plan] poststop
         undone     1=Unknown(the guest process of task c was killed by the kernel for want of memory while it was set up)
-    "#]]);
-    check("create done done done done done signal:9 done state", expect![[r#"
+    "#]],
+    );
+    check(
+        "create done done done done done signal:9 done state",
+        expect![[r#"
         create     Plan…
         done       Rootfs…
         done       Code…
@@ -222,12 +251,15 @@ fn a_guest_that_dies_while_it_is_set_up_fails_the_creation() {
         signal:9  
         done       Create(7) 1=pid(7) Exit:137
         state      2=Stopped 137
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_creation_can_be_given_up() {
-    check("create done done kill:0 kill:28 kill:9 kill:15 delete fail undone", expect![[r#"
+    check(
+        "create done done kill:0 kill:28 kill:9 kill:15 delete fail undone",
+        expect![[r#"
         create     Plan…
         done       Rootfs…
         done       Code…
@@ -238,8 +270,11 @@ fn a_creation_can_be_given_up() {
         delete    
         fail       undo[Rootfs, Plan]
         undone     1=FailedPrecondition(task c was killed by signal 9 while it was created) 4=ok 5=ok 6=NotFound(task c not found)
-    "#]]);
-    check("create done done done done delete done exit:0 delete undone", expect![[r#"
+    "#]],
+    );
+    check(
+        "create done done done done delete done exit:0 delete undone",
+        expect![[r#"
         create     Plan…
         done       Rootfs…
         done       Code…
@@ -250,23 +285,35 @@ fn a_creation_can_be_given_up() {
         exit:0     undo[Guest, Cgroup, Code, Rootfs, Plan]
         delete    
         undone     1=FailedPrecondition(task c was deleted while it was created) 2=NotFound(task c not found) 3=NotFound(task c not found)
-    "#]]);
-    check("create kill:99", expect![[r#"
+    "#]],
+    );
+    check(
+        "create kill:99",
+        expect![[r#"
         create     Plan…
         kill:99    2=InvalidArgument(99 is no signal: the highest is 64)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_id_is_taken_while_its_task_is_there() {
-    check("create create", expect![[r#"
+    check(
+        "create create",
+        expect![[r#"
         create     Plan…
         create     2=AlreadyExists(task c exists already)
-    "#]]);
-    check("up create", expect![[r#"
+    "#]],
+    );
+    check(
+        "up create",
+        expect![[r#"
         create     2=AlreadyExists(task c exists already)
-    "#]]);
-    check("up kill:9 signal:9 delete create drained undone create", expect![[r#"
+    "#]],
+    );
+    check(
+        "up kill:9 signal:9 delete create drained undone create",
+        expect![[r#"
         kill:9     signal:9 2=ok
         signal:9   Exit:137
         delete     drain… deadline…
@@ -274,7 +321,8 @@ fn an_id_is_taken_while_its_task_is_there() {
         drained    undo[Ready, Guest, Cgroup, Code, Rootfs, Plan] poststop
         undone     Delete 3=deleted(137)
         create     Plan…
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -302,54 +350,71 @@ fn what_is_not_there_is_not_found() {
 
 #[test]
 fn kill_of_a_created_task_ends_the_parked_guest() {
-    check("up wait kill:15 signal:9 start state delete", expect![[r#"
+    check(
+        "up wait kill:15 signal:9 start state delete",
+        expect![[r#"
         wait      
         kill:15    signal:9 3=ok
         signal:9   Exit:137 2=exit(137)
         start      4=FailedPrecondition(cannot start a stopped process)
         state      5=Stopped 137
         delete     drain… deadline…
-    "#]]);
-    check("up kill:0 kill:28 kill:65 kill-all:9", expect![[r#"
+    "#]],
+    );
+    check(
+        "up kill:0 kill:28 kill:65 kill-all:9",
+        expect![[r#"
         kill:0     2=ok
         kill:28    3=ok
         kill:65    4=InvalidArgument(65 is no signal: the highest is 64)
         kill-all:9 signal-all:9 5=ok
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn kill_of_an_ended_task_is_not_found() {
-    check("run kill:15 kill-all:9 kill:0 exit:0 kill:9 kill-all:9", expect![[r#"
+    check(
+        "run kill:15 kill-all:9 kill:0 exit:0 kill:9 kill-all:9",
+        expect![[r#"
         kill:15    signal:15 3=ok
         kill-all:9 signal-all:9 4=ok
         kill:0     5=ok
         exit:0     Exit:0
         kill:9     6=NotFound(process already finished)
         kill-all:9 7=NotFound(process already finished)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn delete_waits_for_the_end() {
-    check("run delete exit:1 delete drained undone delete", expect![[r#"
+    check(
+        "run delete exit:1 delete drained undone delete",
+        expect![[r#"
         delete     3=FailedPrecondition(cannot delete a running process)
         exit:1     Exit:1
         delete     drain… deadline…
         drained    undo[Ready, Guest, Cgroup, Code, Rootfs, Plan] poststop
         undone     Delete 4=deleted(1)
         delete     5=NotFound(task c not found)
-    "#]]);
-    check("run pause frozen delete", expect![[r#"
+    "#]],
+    );
+    check(
+        "run pause frozen delete",
+        expect![[r#"
         pause      freeze…
         frozen     Paused 3=ok
         delete     4=FailedPrecondition(cannot delete a paused process)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn delete_of_a_created_task_ends_it_first() {
-    check("up wait delete state signal:9 deadline drained undone", expect![[r#"
+    check(
+        "up wait delete state signal:9 deadline drained undone",
+        expect![[r#"
         wait      
         delete     signal:9
         state      4=Created
@@ -357,12 +422,15 @@ fn delete_of_a_created_task_ends_it_first() {
         deadline   undo[Ready, Guest, Cgroup, Code, Rootfs, Plan] poststop
         drained   
         undone     Delete 3=deleted(137)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_second_delete_hears_that_it_is_gone_when_it_is() {
-    check("run exit:0 delete delete wait drained deadline undone", expect![[r#"
+    check(
+        "run exit:0 delete delete wait drained deadline undone",
+        expect![[r#"
         exit:0     Exit:0
         delete     drain… deadline…
         delete    
@@ -370,25 +438,34 @@ fn a_second_delete_hears_that_it_is_gone_when_it_is() {
         drained    undo[Ready, Guest, Cgroup, Code, Rootfs, Plan] poststop
         deadline  
         undone     Delete 3=deleted(0) 4=NotFound(task c not found)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn oom_is_published_once_and_before_the_exit() {
-    check("run oom oom oom-exit oom", expect![[r#"
+    check(
+        "run oom oom oom-exit oom",
+        expect![[r#"
         oom        OOM
         oom       
         oom-exit   Exit:137
         oom       
-    "#]]);
-    check("run oom-exit", expect![[r#"
+    "#]],
+    );
+    check(
+        "run oom-exit",
+        expect![[r#"
         oom-exit   OOM Exit:137
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn pause_and_resume() {
-    check("run pause frozen state pause resume thawed state resume", expect![[r#"
+    check(
+        "run pause frozen state pause resume thawed state resume",
+        expect![[r#"
         pause      freeze…
         frozen     Paused 3=ok
         state      4=Paused
@@ -397,46 +474,64 @@ fn pause_and_resume() {
         thawed     Resumed 6=ok
         state      7=Running
         resume     8=FailedPrecondition(cannot resume a running process)
-    "#]]);
-    check("run pause frozen kill:15 kill:9 signal:9", expect![[r#"
+    "#]],
+    );
+    check(
+        "run pause frozen kill:15 kill:9 signal:9",
+        expect![[r#"
         pause      freeze…
         frozen     Paused 3=ok
         kill:15    signal:15 4=ok
         kill:9     signal:9 wake 5=ok
         signal:9   Exit:137
-    "#]]);
-    check("run pause exit:0 frozen pause resume", expect![[r#"
+    "#]],
+    );
+    check(
+        "run pause exit:0 frozen pause resume",
+        expect![[r#"
         pause      freeze…
         exit:0     Exit:0
         frozen     wake 3=NotFound(process already finished)
         pause      4=NotFound(process already finished)
         resume     5=NotFound(process already finished)
-    "#]]);
-    check("run pause exit:0 delete drained undone frozen", expect![[r#"
+    "#]],
+    );
+    check(
+        "run pause exit:0 delete drained undone frozen",
+        expect![[r#"
         pause      freeze…
         exit:0     Exit:0
         delete     drain… deadline…
         drained    undo[Ready, Guest, Cgroup, Code, Rootfs, Plan] poststop
         undone     Delete 4=deleted(0)
         frozen     3=NotFound(task c not found)
-    "#]]);
-    check("up pause resume", expect![[r#"
+    "#]],
+    );
+    check(
+        "up pause resume",
+        expect![[r#"
         pause      2=FailedPrecondition(cannot pause a created process)
         resume     3=FailedPrecondition(cannot resume a created process)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_task_answers_about_itself_from_create_to_delete() {
-    check("up pids stats update close resize checkpoint", expect![[r#"
+    check(
+        "up pids stats update close resize checkpoint",
+        expect![[r#"
         pids       2=pids
         stats      3=stats
         update     4=update
         close      close-stdin 5=ok
         resize     6=resize
         checkpoint 7=Unimplemented(checkpoint is not supported: a Wasm guest has no state that CRIU could keep)
-    "#]]);
-    check("run exit:0 pids stats update close resize exec:e", expect![[r#"
+    "#]],
+    );
+    check(
+        "run exit:0 pids stats update close resize exec:e",
+        expect![[r#"
         exit:0     Exit:0
         pids       3=pids
         stats      4=stats
@@ -444,7 +539,8 @@ fn a_task_answers_about_itself_from_create_to_delete() {
         close      close-stdin 6=ok
         resize     7=resize
         exec:e     8=FailedPrecondition(cannot exec in a stopped process)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -467,30 +563,39 @@ fn the_exit_of_an_exec_is_published_before_that_of_init() {
             e-delete:a forget(a) 12=deleted(3)
         "#]],
     );
-    check("run exec:a e-start:a exit:0 e-started:a e-exit:a", expect![[r#"
+    check(
+        "run exec:a e-start:a exit:0 e-started:a e-exit:a",
+        expect![[r#"
         exec:a     ExecAdded(a) 3=ok
         e-start:a  start(a)…
         exit:0     signal-all:9
         e-started:a ExecStarted(a) 4=pid(8) signal(a):9
         e-exit:a   Exit(a):3 Exit:0
-    "#]]);
-    check("run exec:a e-start:a exit:0 e-failed:a", expect![[r#"
+    "#]],
+    );
+    check(
+        "run exec:a e-start:a exit:0 e-failed:a",
+        expect![[r#"
         exec:a     ExecAdded(a) 3=ok
         e-start:a  start(a)…
         exit:0     signal-all:9
         e-failed:a 4=NotFound(no such program) Exit:0
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_exec_has_a_life_of_its_own() {
-    check("run exec:a e-state:a e-kill:a e-delete:a e-delete:a", expect![[r#"
+    check(
+        "run exec:a e-state:a e-kill:a e-delete:a e-delete:a",
+        expect![[r#"
         exec:a     ExecAdded(a) 3=ok
         e-state:a  4=Created
         e-kill:a   5=FailedPrecondition(process not created)
         e-delete:a forget(a) 6=deleted
         e-delete:a 7=NotFound(exec a of task c not found)
-    "#]]);
+    "#]],
+    );
     check(
         "run exec:a e-start:a e-start:a e-started:a e-state:a e-delete:a e-kill:a e-exit:a e-start:a e-kill:a e-state:a",
         expect![[r#"
@@ -507,7 +612,9 @@ fn an_exec_has_a_life_of_its_own() {
             e-state:a  11=Stopped 3
         "#]],
     );
-    check("run exec:a e-wait:a e-start:a e-failed:a e-state:a e-wait:a e-delete:a", expect![[r#"
+    check(
+        "run exec:a e-wait:a e-start:a e-failed:a e-state:a e-wait:a e-delete:a",
+        expect![[r#"
         exec:a     ExecAdded(a) 3=ok
         e-wait:a  
         e-start:a  start(a)…
@@ -515,22 +622,32 @@ fn an_exec_has_a_life_of_its_own() {
         e-state:a  6=Stopped
         e-wait:a   7=NotFound(no such program)
         e-delete:a forget(a) 8=deleted
-    "#]]);
-    check("up exec:a e-start:a", expect![[r#"
+    "#]],
+    );
+    check(
+        "up exec:a e-start:a",
+        expect![[r#"
         exec:a     ExecAdded(a) 2=ok
         e-start:a  3=FailedPrecondition(task c is not running)
-    "#]]);
-    check("run exec:a e-wait:a exit:0 delete drained undone", expect![[r#"
+    "#]],
+    );
+    check(
+        "run exec:a e-wait:a exit:0 delete drained undone",
+        expect![[r#"
         exec:a     ExecAdded(a) 3=ok
         e-wait:a  
         exit:0     Exit:0
         delete     drain… deadline…
         drained    undo[Ready, Guest, Cgroup, Code, Rootfs, Plan] poststop
         undone     4=NotFound(exec a of task c not found) forget(a) Delete 5=deleted(0)
-    "#]]);
-    check("run pause frozen exec:a", expect![[r#"
+    "#]],
+    );
+    check(
+        "run pause frozen exec:a",
+        expect![[r#"
         pause      freeze…
         frozen     Paused 3=ok
         exec:a     4=FailedPrecondition(cannot exec in a paused process)
-    "#]]);
+    "#]],
+    );
 }
