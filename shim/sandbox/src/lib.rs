@@ -12,10 +12,12 @@
 
 mod error;
 mod limits;
+mod seccomp;
 mod sys;
 
 pub mod cgroup;
 pub mod enter;
+pub mod fork;
 pub mod hooks;
 pub mod jail;
 pub mod mounts;

@@ -1,6 +1,8 @@
 //! System calls that no crate here wraps, each as a safe function where that is possible.
 
 pub(crate) mod bpf;
+pub(crate) mod landlock;
+pub(crate) mod seccomp;
 
 use std::ffi::CStr;
 use std::io;

@@ -151,6 +151,17 @@ impl Channel {
         Ok(Channel::from(unsafe { OwnedFd::from_raw_fd(GUEST_FD) }))
     }
 
+    /// This end at [`GUEST_FD`], and no other descriptors but the streams in this process: for a
+    /// fork that goes on by itself, whose copies of descriptors would keep others waiting.
+    pub(crate) fn alone(self) -> Result<Channel> {
+        crate::sys::place(self.fd.as_raw_fd(), GUEST_FD).doing(|| "placing the wire".into())?;
+        // What owned the other descriptors stays behind in the parent, or is never dropped.
+        std::mem::forget(self);
+        crate::sys::close_from(GUEST_FD as u32 + 1)
+            .doing(|| "closing all other descriptors".into())?;
+        Channel::inherited()
+    }
+
     /// Sends one message whole. Waits while the socket is full; a frame normally fits.
     pub fn send<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>]) -> Result<()> {
         let frame = frame(message)?;

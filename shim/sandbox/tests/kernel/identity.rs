@@ -13,13 +13,16 @@ fn user_groups_umask_limits_and_folder_are_set() {
     rig.sandbox.user.additional_gids = vec![5, 6];
     rig.sandbox.user.umask = Some(0o027);
     rig.sandbox.cwd = "/data/deep".into();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o1777);
+    std::fs::set_permissions(rig.file("tmp"), open).unwrap();
     expect![[r#"
         id: 1000 1000 1001 1001 [5, 6]
-        umask: 27
+        create /tmp/new: created
+        stat /tmp/new: file 640 1000:1001 0:0
         limit: Some(1024) Some(1024)
         cwd: /data/deep
     "#]]
-    .assert_eq(&rig.run(&["id", "umask", "limit", "cwd"]));
+    .assert_eq(&rig.run(&["id", "create /tmp/new", "stat /tmp/new", "limit", "cwd"]));
 }
 
 #[test]

@@ -3,5 +3,6 @@
 mod confinement;
 mod files;
 mod identity;
+mod jail;
 mod lifecycle;
 mod rig;

@@ -7,6 +7,14 @@ use std::process::Command;
 use wherry_sandbox::wire::{Channel, ToGuest, ToShim};
 
 fn main() {
+    let mut args = std::env::args().skip(1);
+    if args.next().as_deref() == Some("jail") {
+        let limits =
+            wherry_sandbox::jail::Limits { memory: 1 << 30, cpu_seconds: 10, output: 1 << 20 };
+        wherry_sandbox::jail::enter(&limits).expect("the jail");
+        args.for_each(|line| println!("{line}: {}", perform(&line)));
+        return;
+    }
     let mut channel = Channel::inherited().expect("the wire");
     let (setup, mut fds) = channel.receive_setup().expect("a setup");
     fds.install_streams().expect("streams");
@@ -55,6 +63,7 @@ fn perform(line: &str) -> String {
             std::io::Write::write_all(&mut f, b"x").map(|()| "written".to_owned())
         }),
         "create" => fs::write(path, "x").map(|()| "created".to_owned()),
+        "move" => fs::rename(path, "/tmp/moved").map(|()| "moved".to_owned()),
         "open" => fs::File::open(path).map(|_| "opened".to_owned()),
         "open-rw" => {
             fs::OpenOptions::new().read(true).write(true).open(path).map(|_| "opened".into())
@@ -62,7 +71,10 @@ fn perform(line: &str) -> String {
         "stat" => fs::symlink_metadata(path).map(|m| stat(path, &m)),
         "cwd" => std::env::current_dir().map(|d| d.display().to_string()),
         "id" => Ok(id()),
-        "umask" => Ok(umask()),
+        "allocate" => Vec::<u8>::new()
+            .try_reserve_exact(2 << 30)
+            .map(|()| "enough".into())
+            .map_err(|_| std::io::ErrorKind::OutOfMemory.into()),
         "limit" => Ok(limit()),
         "hostname" => fs::read_to_string("/proc/sys/kernel/hostname").map(|t| t.trim().into()),
         "threads" => std::thread::Builder::new()
@@ -109,12 +121,6 @@ fn id() -> String {
         getgid().as_raw(),
         getegid().as_raw()
     )
-}
-
-fn umask() -> String {
-    let mask = rustix::process::umask(rustix::fs::Mode::empty());
-    rustix::process::umask(mask);
-    format!("{:o}", mask.bits())
 }
 
 fn limit() -> String {
