@@ -22,7 +22,7 @@ impl Exit {
 
     /// As a shell reports a program that a signal ended.
     pub(crate) fn signalled(signal: i32) -> Exit {
-        Exit((128 + signal & 0xff) as u8)
+        Exit(((128 + signal) & 0xff) as u8)
     }
 
     /// For `std::process::exit`.

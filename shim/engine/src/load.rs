@@ -101,7 +101,7 @@ impl Loaded {
     pub fn run(self) -> Exit {
         match self.0 {
             Job::Command(runtime, command) => {
-                crate::signals::end_at_signals();
+                crate::signals::end_at_signals(&[]);
                 runtime.block_on(command.run())
             }
             Job::Service(service) => service.run(),

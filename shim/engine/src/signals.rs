@@ -1,4 +1,4 @@
-//! Signals that end a command.
+//! Signals that end a guest at once.
 //!
 //! The guest is often process 1 of its PID namespace, and the kernel drops signals to process 1
 //! that it has no handler for (`pid_namespaces(7)`). So each signal whose default action is to end
@@ -33,9 +33,13 @@ const ENDING: [libc::c_int; 16] = [
     libc::SIGPWR,
 ];
 
-/// From here on these signals end the process with 128 + their number, without delay.
-pub(crate) fn end_at_signals() {
-    for signal in ENDING {
+/// Signals that ask a service to stop, and a command to end.
+pub(crate) const STOPPING: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
+
+/// From here on these signals end the process with 128 + their number, without delay; all but
+/// those that the caller handles itself.
+pub(crate) fn end_at_signals(except: &[libc::c_int]) {
+    for signal in ENDING.into_iter().filter(|signal| !except.contains(signal)) {
         end_at(signal);
     }
     for signal in libc::SIGRTMIN()..=libc::SIGRTMAX() {

@@ -33,6 +33,7 @@ use crate::config::CONCURRENT_REQUESTS;
 use crate::exit::{Exit, tell};
 use crate::host::{self, Host};
 use crate::load::Refusal;
+use crate::signals::{STOPPING, end_at_signals};
 use crate::stdio::Streams;
 use crate::world::World;
 use epoch::Epochs;
@@ -88,7 +89,8 @@ impl Service {
     /// Serves until a signal asks to stop. Threads are made here and not while loading: by now
     /// the process is sealed, and they inherit that.
     pub(crate) fn run(self) -> Exit {
-        crate::signals::end_at_signals();
+        // The runtime's handler would call the one before it, too.
+        end_at_signals(&STOPPING);
         let threads = self.threads.map_or_else(processors, |threads| threads.get().into());
         let mut builder = match threads {
             1 => runtime::Builder::new_current_thread(),

@@ -38,12 +38,12 @@ pub(super) async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> R
             tokio::spawn(tell_end(what, task));
             response
         }
-        Ok(Err(error)) => fail(&what, &error),
-        // The guest's store is gone without an answer: the task knows why.
-        Err(oneshot::Canceled) => match task.await {
-            Ok(Err(error)) => fail(&what, &error),
-            Ok(Ok(())) | Err(_) => fail(&what, &wasmtime::Error::msg("no response was given")),
-        },
+        // The task knows more: a trap, for instance, where the answer is only that there is none.
+        Ok(Err(answer)) => fail(&what, &ended(task).await.err().unwrap_or(answer)),
+        Err(oneshot::Canceled) => {
+            let error = ended(task).await.err();
+            fail(&what, &error.unwrap_or_else(|| wasmtime::Error::msg("there was no response")))
+        }
     }
 }
 
@@ -105,9 +105,14 @@ fn fail(what: &str, error: &wasmtime::Error) -> Response<WasiBody> {
 }
 
 async fn tell_end(what: String, task: JoinHandle<wasmtime::Result<()>>) {
-    if let Ok(Err(error)) = task.await {
+    if let Err(error) = ended(task).await {
         log(&what, &error);
     }
+}
+
+/// A panic ends the process, so a task that did not end was aborted: nobody waits for it.
+async fn ended(task: JoinHandle<wasmtime::Result<()>>) -> wasmtime::Result<()> {
+    task.await.unwrap_or(Ok(()))
 }
 
 fn log(what: &str, error: &wasmtime::Error) {

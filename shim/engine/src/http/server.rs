@@ -1,10 +1,11 @@
 //! The server: accepts connections, and stops when it is asked to.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -16,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Shared, request};
 use crate::exit::{Exit, tell};
+use crate::signals::STOPPING;
 
 /// Connections that the kernel holds while we are busy.
 const BACKLOG: u32 = 1024;
@@ -111,30 +113,24 @@ fn connect(
 }
 
 /// The signals that ask a service to stop.
-struct Stop {
-    term: Signal,
-    interrupt: Signal,
-    quit: Signal,
-}
+struct Stop(Vec<(i32, Signal)>);
 
 impl Stop {
     fn new() -> io::Result<Stop> {
-        Ok(Stop {
-            term: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            quit: signal(SignalKind::quit())?,
-        })
+        let listen = |number| Ok((number, signal(SignalKind::from_raw(number))?));
+        STOPPING.into_iter().map(listen).collect::<io::Result<_>>().map(Stop)
     }
 
     /// The number of the signal that came.
     async fn asked(&mut self) -> i32 {
-        let mut term = pin!(self.term.recv());
-        let mut interrupt = pin!(self.interrupt.recv());
-        let mut quit = pin!(self.quit.recv());
-        tokio::select! {
-            _ = &mut term => SignalKind::terminate().as_raw_value(),
-            _ = &mut interrupt => SignalKind::interrupt().as_raw_value(),
-            _ = &mut quit => SignalKind::quit().as_raw_value(),
-        }
+        poll_fn(|context| {
+            for (number, signal) in &mut self.0 {
+                if signal.poll_recv(context).is_ready() {
+                    return Poll::Ready(*number);
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 }
