@@ -1,1 +1,50 @@
-fn main() {}
+//! containerd-shim-wherry-v1: what containerd calls to run a pod's Wasm containers.
+//!
+//! A table of contents. containerd runs this program with an action:
+//! - `start` makes the pod's shim, or finds it, and answers where it listens ([`protocol::start`]).
+//!   The shim itself is a fork of that process ([`daemon`]).
+//! - `delete` cleans up after one container, whether or not its shim is alive ([`protocol::delete`]).
+//! - `-info` and `-v` tell what this is ([`protocol::info`]).
+
+mod args;
+mod body;
+mod code;
+mod create;
+mod daemon;
+mod effects;
+mod events;
+mod lifeline;
+mod limited;
+mod logging;
+mod metrics;
+mod program;
+mod protocol;
+mod reaper;
+mod state_file;
+mod stdio;
+mod undo;
+
+use std::process::ExitCode;
+
+use args::Action;
+
+fn main() -> ExitCode {
+    let args = args::parse(std::env::args_os().skip(1));
+    let done = match args.action {
+        Action::Start => protocol::start::run(&args),
+        Action::Delete => protocol::delete::run(&args),
+        Action::Info => protocol::info::run(),
+        Action::Version => protocol::info::version(&args),
+        Action::Unknown(ref word) => Err(format!(
+            "there is no action {word:?}: containerd calls this program with start or delete"
+        )),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // containerd puts both streams of a failed action into its error.
+        Err(why) => {
+            eprintln!("{}: {why}", args::PROGRAM);
+            ExitCode::FAILURE
+        }
+    }
+}

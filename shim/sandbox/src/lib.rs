@@ -17,10 +17,11 @@ mod sys;
 
 pub mod cgroup;
 pub mod enter;
-pub mod fork;
+
 pub mod hooks;
 pub mod jail;
 pub mod mounts;
+pub mod process;
 pub mod resolve;
 pub mod spawn;
 pub mod wire;

@@ -1,0 +1,114 @@
+//! What the shim holds of one task: the things that the ledger only has words for.
+
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use tokio::task::AbortHandle;
+use wherry_core::lifecycle::Creation;
+use wherry_core::plan::Plan;
+use wherry_core::spec::Options;
+use wherry_sandbox::cgroup::{Cgroup, OomWatch};
+use wherry_sandbox::wire::Channel;
+
+use crate::code::Compiled;
+use crate::limited::Abort;
+use crate::state_file::StateFile;
+use crate::stdio::{Ends, Kept};
+
+#[derive(Debug)]
+pub(crate) struct Body {
+    pub(crate) bundle: PathBuf,
+    pub(crate) creation: Creation,
+    pub(crate) options: Option<Any>,
+    pub(crate) abort: Abort,
+    pub(crate) written: Written,
+    pub(crate) planned: Option<Arc<Planned>>,
+    pub(crate) code: Option<Compiled>,
+    pub(crate) cgroup: Option<Arc<Cgroup>>,
+    pub(crate) guest: Option<Guest>,
+    pub(crate) parked: Option<Parked>,
+    pub(crate) channel: Option<Channel>,
+    pub(crate) kept: Option<Kept>,
+    /// What it had used when it ended, where the cgroup did not outlive it.
+    pub(crate) used: Option<Any>,
+    /// Waiters and timers that end with the task.
+    pub(crate) watchers: Vec<AbortHandle>,
+}
+
+/// What was decided, and by which of the administrator's options.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) plan: Plan,
+    pub(crate) options: Options,
+    pub(crate) oci_version: String,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Guest {
+    pub(crate) pid: u32,
+    pub(crate) pidfd: Arc<OwnedFd>,
+}
+
+/// A guest that has not been told yet what it is.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    pub(crate) channel: Channel,
+    pub(crate) sources: Vec<OwnedFd>,
+    pub(crate) ends: Ends,
+}
+
+/// What a step of creating brings.
+#[derive(Debug)]
+pub(crate) enum Product {
+    Plan(Box<Planned>),
+    Rootfs,
+    Code(Compiled),
+    Cgroup(Cgroup, Option<OomWatch>),
+    Guest(Guest, Parked, Kept),
+    Ready(Channel),
+}
+
+/// The state file, as it was last written; a job and the owner may both have something to add.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    bundle: PathBuf,
+    state: Arc<Mutex<StateFile>>,
+}
+
+impl Written {
+    pub(crate) fn new(bundle: PathBuf, id: &str) -> Written {
+        let state = StateFile { id: id.to_owned(), ..StateFile::default() };
+        Written { bundle, state: Arc::new(Mutex::new(state)) }
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut StateFile)) -> std::io::Result<()> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut state);
+        state.write(&self.bundle)
+    }
+
+    pub(crate) fn remove(&self) {
+        StateFile::remove(&self.bundle);
+    }
+}
+
+/// The children that have a waiter of their own.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Guests(Arc<Mutex<BTreeSet<u32>>>);
+
+impl Guests {
+    pub(crate) fn add(&self, pid: u32) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(pid);
+    }
+
+    pub(crate) fn remove(&self, pid: u32) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&pid);
+    }
+
+    pub(crate) fn has(&self, pid: u32) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&pid)
+    }
+}

@@ -1,0 +1,236 @@
+//! The compiled code of a program: from the node's cache, or compiled into it.
+//!
+//! Nothing is compiled here. `wherry compile` runs in its jail, reads the program on descriptor 0,
+//! writes code to an unnamed file of the cache on descriptor 1 and says one line of JSON on 2.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::fs::MemfdFlags;
+use wherry_cache::{Cache, Digest, Entry, FillError, RUN};
+use wherry_core::lifecycle::{Code, Denied};
+use wherry_core::plan::{Plan, Profile};
+use wherry_core::spec::Options;
+
+use crate::limited::{self, Abort};
+use crate::program;
+use crate::protocol::start::write_atomically;
+
+/// Wall time in which the compiler must have used up its processor time, however busy the node is.
+const WALL_FACTOR: u64 = 4;
+/// Asking the node's containerd for a layer; large ones take their time.
+const FETCH: Duration = Duration::from_secs(60);
+const ENGINE_ID: Duration = Duration::from_secs(10);
+
+/// Who asks, and for what.
+pub(crate) struct Wanted<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) options: &'a Options,
+    pub(crate) namespace: &'a str,
+    /// containerd's gRPC socket.
+    pub(crate) containerd: &'a str,
+    pub(crate) abort: &'a Abort,
+    /// Hears the pid of the compiler, so that it can be ended by whoever cleans up.
+    pub(crate) compiling: &'a dyn Fn(u32),
+}
+
+/// Compiled code, open and read-only.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) file: File,
+    pub(crate) profile: Profile,
+}
+
+impl From<Entry> for Compiled {
+    fn from(entry: Entry) -> Compiled {
+        Compiled { file: entry.file, profile: entry.profile }
+    }
+}
+
+pub(crate) fn get(wanted: &Wanted<'_>) -> Result<Compiled, Denied> {
+    let engine = engine_id(wanted.abort)?;
+    let cache = Cache::open(&wanted.options.cache_dir, wanted.options.cache_max_bytes)
+        .map_err(|e| unusable(&e))?;
+    let (digest, file) = match program::find(wanted.plan)? {
+        Some(file) => {
+            let digest = Digest::of_file(&file).map_err(|e| {
+                Denied::new(Code::FailedPrecondition, format!("cannot read the program: {e}"))
+            })?;
+            (digest, Some(file))
+        }
+        None => (layer_digest(wanted)?, None),
+    };
+    if let Some(entry) = cache.lookup(&engine, &digest).map_err(|e| unusable(&e))? {
+        return Ok(entry.into());
+    }
+    let file = match file {
+        Some(file) => file,
+        None => fetch(wanted)?,
+    };
+    let filled = cache.fill(&engine, &digest, |output| compile(wanted, &file, output));
+    match filled {
+        Ok(entry) => Ok(entry.into()),
+        Err(FillError::Compile(denied)) => Err(denied),
+        Err(FillError::Cache(error)) => Err(unusable(&error)),
+    }
+}
+
+fn compile(wanted: &Wanted<'_>, program: &File, output: &File) -> Result<Profile, Denied> {
+    let seconds = wanted.options.compile_timeout_seconds;
+    let mut command = Command::new(beside("wherry")?);
+    command
+        .arg("compile")
+        .arg("--memory")
+        .arg(wanted.options.compile_memory_bytes.to_string())
+        .arg("--cpu-seconds")
+        .arg(seconds.to_string())
+        .env_clear()
+        .stdin(own(program)?)
+        .stdout(own(output)?);
+    let limit = Duration::from_secs(seconds.saturating_mul(WALL_FACTOR));
+    let name = &wanted.plan.program.name;
+    let ended = limited::run(command, limit, wanted.abort, wanted.compiling).map_err(|why| {
+        Denied::new(Code::FailedPrecondition, format!("cannot compile {name}: {why}"))
+    })?;
+    let answer = last_json(&ended.said);
+    if let Some(why) = answer.as_ref().and_then(|a| a["error"].as_str()) {
+        return Err(Denied::new(Code::InvalidArgument, format!("cannot compile {name}: {why}")));
+    }
+    let profile = answer.and_then(|a| serde_json::from_value(a["profile"].clone()).ok());
+    match profile {
+        Some(profile) if ended.status.success() => Ok(profile),
+        _ => Err(Denied::new(
+            Code::ResourceExhausted,
+            format!(
+                "cannot compile {name}: the compiler ended with {} at its limits of {} bytes and \
+                 {seconds} s; an administrator can raise them (compile_memory_bytes, \
+                 compile_timeout_seconds)",
+                ended.status, wanted.options.compile_memory_bytes
+            ),
+        )),
+    }
+}
+
+/// The digest of the image's Wasm layer, where the root file system does not hold the program.
+fn layer_digest(wanted: &Wanted<'_>) -> Result<Digest, Denied> {
+    let answer = ask_containerd(wanted, None)?;
+    let layers = match (answer["none"].as_str(), answer["error"].as_str()) {
+        (Some(why), _) | (None, Some(why)) => why.to_owned(),
+        (None, None) => "the image has no WebAssembly layer".to_owned(),
+    };
+    let digest = answer["digest"].as_str().and_then(|d| d.strip_prefix("sha256:"));
+    match digest.and_then(|hex| hex.parse().ok()) {
+        Some(digest) => Ok(digest),
+        None => Err(program::missing(wanted.plan, &layers)),
+    }
+}
+
+fn fetch(wanted: &Wanted<'_>) -> Result<File, Denied> {
+    let failed =
+        |e: std::io::Error| Denied::new(Code::Unknown, format!("cannot fetch the layer: {e}"));
+    let memory =
+        rustix::fs::memfd_create("layer", MemfdFlags::CLOEXEC).map_err(|e| failed(e.into()))?;
+    let mut file = File::from(memory);
+    let answer = ask_containerd(wanted, Some(&file))?;
+    if let Some(why) = answer["error"].as_str().or(answer["none"].as_str()) {
+        let sentence = format!("cannot fetch the image's WebAssembly layer: {why}");
+        return Err(Denied::new(Code::FailedPrecondition, sentence));
+    }
+    file.seek(SeekFrom::Start(0)).map_err(failed)?;
+    Ok(file)
+}
+
+fn ask_containerd(wanted: &Wanted<'_>, to: Option<&File>) -> Result<serde_json::Value, Denied> {
+    let mut command = Command::new(beside("wherry")?);
+    command.args(["fetch", "--address", wanted.containerd, "--namespace", wanted.namespace]);
+    command.args(["--container", &wanted.plan.id]).env_clear().stdin(Stdio::null());
+    match to {
+        Some(file) => command.stdout(own(file)?),
+        None => command.arg("--digest-only").stdout(Stdio::null()),
+    };
+    let ended = limited::run(command, FETCH, wanted.abort, &|_| {})
+        .map_err(|why| Denied::new(Code::FailedPrecondition, why))?;
+    let silent =
+        || serde_json::json!({ "error": format!("wherry fetch ended with {}", ended.status) });
+    Ok(last_json(&ended.said).unwrap_or_else(silent))
+}
+
+/// The id under which code is kept: asked of `wherry` once, and remembered for this very file.
+fn engine_id(abort: &Abort) -> Result<String, Denied> {
+    let program = beside("wherry")?;
+    let failed = |e: std::io::Error| {
+        let sentence = format!("{} must be beside the shim: {e}", program.display());
+        Denied::new(Code::FailedPrecondition, sentence)
+    };
+    let m = std::fs::metadata(&program).map_err(failed)?;
+    let identity =
+        [m.dev(), m.ino(), m.size(), m.ctime().cast_unsigned(), m.ctime_nsec().cast_unsigned()];
+    let name = identity.map(|n| format!("{n:x}")).join("-");
+    let remembered = Path::new(RUN).join("engines").join(name);
+    if let Ok(id) = std::fs::read_to_string(&remembered) {
+        return Ok(id);
+    }
+    let mut answer = tempfile().map_err(failed)?;
+    let mut command = Command::new(&program);
+    command.arg("engine-id").env_clear().stdin(Stdio::null()).stdout(own(&answer)?);
+    let ended = limited::run(command, ENGINE_ID, abort, &|_| {})
+        .map_err(|why| Denied::new(Code::FailedPrecondition, why))?;
+    let id = read_from_start(&mut answer).map_err(failed)?.trim().to_owned();
+    if !ended.status.success() || id.is_empty() {
+        let sentence =
+            format!("wherry engine-id ended with {}: {}", ended.status, ended.said.trim());
+        return Err(Denied::new(Code::FailedPrecondition, sentence));
+    }
+    // Not remembering only costs the question again.
+    if let Some(folder) = remembered.parent() {
+        let _ = std::fs::create_dir_all(folder);
+        let _ = write_atomically(&remembered, &id);
+    }
+    Ok(id)
+}
+
+fn tempfile() -> std::io::Result<File> {
+    Ok(rustix::fs::memfd_create("answer", MemfdFlags::CLOEXEC)?.into())
+}
+
+fn read_from_start(file: &mut File) -> std::io::Result<String> {
+    use std::io::Read;
+    let mut text = String::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// A program that is installed in the folder of this one.
+pub(crate) fn beside(name: &str) -> Result<PathBuf, Denied> {
+    let own = std::fs::read_link("/proc/self/exe").map_err(|e| {
+        Denied::new(Code::Unknown, format!("cannot tell where this program is: {e}"))
+    })?;
+    Ok(own.with_file_name(name))
+}
+
+fn own(file: &File) -> Result<File, Denied> {
+    file.try_clone()
+        .map_err(|e| Denied::new(Code::ResourceExhausted, format!("cannot copy a descriptor: {e}")))
+}
+
+/// The answer is the last line: an allocator or a loader may have had something to say before.
+fn last_json(said: &str) -> Option<serde_json::Value> {
+    let line = said.lines().rev().find(|line| line.starts_with('{'))?;
+    serde_json::from_str(line).ok()
+}
+
+fn unusable(error: &wherry_cache::Error) -> Denied {
+    let mut sentence = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        sentence.push_str(": ");
+        sentence.push_str(&source.to_string());
+        cause = source.source();
+    }
+    Denied::new(Code::FailedPrecondition, sentence)
+}

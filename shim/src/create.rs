@@ -1,0 +1,281 @@
+//! The steps of creating a container: each takes what is there and brings one thing more.
+//!
+//! They run off the owner's thread, one after the other, and leave nothing of their own when they
+//! fail. What they brought is undone by [`crate::effects`], in reverse.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use containerd_shim::api::Options as RuncOptions;
+use containerd_shim_protos::protobuf::Message;
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use wherry_core::lifecycle::{Code, Creation, Denied, RootMount};
+use wherry_core::spec::{self, CgroupVersion, Facts, Input, Options, Refusal, Refused};
+use wherry_sandbox::cgroup::Cgroup;
+use wherry_sandbox::hooks::{self, Status};
+use wherry_sandbox::mounts::{RootfsMount, mount_rootfs};
+use wherry_sandbox::spawn::{Child, spawn};
+use wherry_sandbox::wire::{Channel, Setup, SetupFds, ToGuest, ToShim};
+
+use crate::body::{Guest, Parked, Planned, Product, Written};
+use crate::code::{Compiled, beside};
+use crate::lifeline::Process;
+use crate::stdio;
+
+type Step = Result<Product, Option<Denied>>;
+
+/// Reads the spec and decides everything.
+pub(crate) fn plan(id: &str, namespace: &str, creation: &Creation, options: Option<&Any>) -> Step {
+    let bundle = Path::new(&creation.bundle);
+    let path = bundle.join("config.json");
+    let json = std::fs::read_to_string(&path)
+        .map_err(|e| invalid(format!("cannot read {}: {e}", path.display())))?;
+    let options = runtime_options(options)?;
+    let spec = spec::parse(&json).map_err(|refusal| refused(&refusal))?;
+    let directories: BTreeSet<PathBuf> =
+        spec::bind_sources(&spec, bundle).into_iter().filter(|path| path.is_dir()).collect();
+    let facts = Facts { directories, ..facts().clone() };
+    let input = Input { spec: &spec, bundle, namespace, id, options: &options, facts: &facts };
+    let plan = spec::plan(input).map_err(|refusal| refused(&refusal))?;
+    if plan.terminal.is_some() || creation.stdio.terminal {
+        let sentence =
+            "process.terminal is not supported yet: run the container without a terminal";
+        return Err(Some(Denied::new(Code::Unimplemented, sentence)));
+    }
+    let oci_version = spec.version().clone();
+    Ok(Product::Plan(Box::new(Planned { plan, options, oci_version })))
+}
+
+pub(crate) fn rootfs(bundle: &Path, mounts: &[RootMount], written: &Written) -> Step {
+    // Docker mounts the root itself and sends none.
+    if mounts.is_empty() {
+        return Ok(Product::Rootfs);
+    }
+    if let Some(mount) = mounts.iter().find(|mount| !mount.target.is_empty()) {
+        let target = &mount.target;
+        return Err(Some(invalid(format!(
+            "a mount of the root file system has the target {target:?}: it must have none"
+        ))));
+    }
+    let target = bundle.join("rootfs");
+    let note = written.change(|state| state.rootfs = Some(target.clone()));
+    note.map_err(cannot_note)?;
+    let mounts: Vec<_> = mounts
+        .iter()
+        .map(|m| RootfsMount {
+            kind: m.kind.clone(),
+            source: m.source.clone(),
+            options: m.options.clone(),
+        })
+        .collect();
+    mount_rootfs(&mounts, &target).map_err(|e| failed(&e))?;
+    Ok(Product::Rootfs)
+}
+
+pub(crate) fn cgroup(planned: &Planned, written: &Written) -> Step {
+    let cgroup = Cgroup::create(&planned.plan.cgroup).map_err(|e| failed(&e))?;
+    if let Err(error) = written.change(|state| state.cgroup = Some(cgroup.locator().clone())) {
+        let _ = cgroup.delete();
+        return Err(Some(cannot_note(error)));
+    }
+    // A node without the memory controller has nothing to watch.
+    let watch = cgroup.watch_oom().ok();
+    Ok(Product::Cgroup(cgroup, watch))
+}
+
+pub(crate) fn guest(
+    planned: &Planned,
+    cgroup: &Cgroup,
+    creation: &Creation,
+    namespace: &str,
+    written: &Written,
+) -> Step {
+    let plan = &planned.plan;
+    let (ends, kept) = stdio::open(&creation.stdio, namespace, &plan.id)
+        .map_err(|e| Denied::new(Code::FailedPrecondition, chain(&e)))?;
+    let path = beside("wherry-guest")?;
+    let program = File::open(&path).map_err(|e| {
+        let sentence = format!("{} must be beside the shim: {e}", path.display());
+        Denied::new(Code::FailedPrecondition, sentence)
+    })?;
+    let child = spawn(&program, &plan.sandbox, cgroup).map_err(|e| failed(&e))?;
+    if let Err(error) = written.change(|state| state.guest = Process::of(child.pid)) {
+        child.end();
+        return Err(Some(cannot_note(error)));
+    }
+    let Child { pid, pidfd, channel, sources } = child;
+    let guest = Guest { pid, pidfd: Arc::new(pidfd) };
+    Ok(Product::Guest(guest, Parked { channel, sources, ends }, kept))
+}
+
+/// Tells the guest what it is, runs the hooks it asks for, and hears that it is ready.
+pub(crate) fn ready(planned: &Planned, pid: u32, parked: Parked, code: Compiled) -> Step {
+    let Parked { mut channel, sources, ends } = parked;
+    let plan = &planned.plan;
+    let state = hook_state(planned, pid, Status::Creating);
+    let setup = Setup {
+        sandbox: plan.sandbox.clone(),
+        run: plan.run.clone(),
+        hooks: plan.hooks.clone(),
+        state: state.clone(),
+        profile: code.profile,
+        terminal: false,
+    };
+    let fds = SetupFds {
+        code: code.file.into(),
+        stdin: ends.stdin,
+        stdout: ends.stdout,
+        stderr: ends.stderr,
+        sources,
+    };
+    // A guest that is gone has perhaps said why: that is worth more than the broken pipe.
+    let sent = channel.send_setup(setup, &fds);
+    drop(fds);
+    let mut hook_failure = None;
+    loop {
+        match channel.receive::<ToShim>() {
+            Ok(Some(ToShim::Ready)) => return Ok(Product::Ready(channel)),
+            Ok(Some(ToShim::RunRuntimeHooks)) => {
+                hook_failure = run_hooks(planned, &state, &channel);
+            }
+            Ok(Some(ToShim::Refused { message })) => {
+                return Err(Some(Denied::new(Code::FailedPrecondition, message)));
+            }
+            Ok(None) => {
+                sent.map_err(|e| failed(&e))?;
+                return Err(hook_failure.map(|why| Denied::new(Code::FailedPrecondition, why)));
+            }
+            Err(error) => return Err(Some(failed(&error))),
+        }
+    }
+}
+
+fn run_hooks(planned: &Planned, state: &hooks::State, channel: &Channel) -> Option<String> {
+    let all = &planned.plan.hooks;
+    // Deprecated is not unused: Docker up to 27 hands its network over in a prestart hook.
+    #[allow(deprecated)]
+    let prestart = all.prestart();
+    let run = hooks::run_all("prestart", prestart.as_ref(), state)
+        .and_then(|()| hooks::run_all("createRuntime", all.create_runtime().as_ref(), state));
+    let failure = run.err().map(|e| e.sentence());
+    let answer = match &failure {
+        None => ToGuest::HooksDone,
+        Some(message) => ToGuest::HooksFailed { message: message.clone() },
+    };
+    // If it is gone, the next look at the wire tells.
+    let _ = channel.send(&answer, &[]);
+    failure
+}
+
+pub(crate) fn hook_state(planned: &Planned, pid: u32, status: Status) -> hooks::State {
+    hooks::State {
+        oci_version: planned.oci_version.clone(),
+        id: planned.plan.id.clone(),
+        status,
+        pid: i32::try_from(pid).unwrap_or(0),
+        bundle: planned.plan.bundle.clone(),
+        annotations: planned.plan.annotations.clone(),
+    }
+}
+
+/// What the administrator wrote for this handler, in any of the forms that containerd passes on.
+fn runtime_options(any: Option<&Any>) -> Result<Options, Denied> {
+    let Some(any) = any.filter(|any| !any.type_url.is_empty()) else {
+        return Ok(Options::default());
+    };
+    let text = match any.type_url.rsplit('/').next().unwrap_or_default() {
+        "runtimeoptions.v1.Options" => generic_options(&any.value)?,
+        // `ctr run --runc-systemd-cgroup` says it like this, whatever the runtime.
+        "containerd.runc.v1.Options" => match RuncOptions::parse_from_bytes(&any.value) {
+            Ok(options) if options.systemd_cgroup => "SystemdCgroup = true".to_owned(),
+            Ok(_) => String::new(),
+            Err(e) => return Err(invalid(format!("the runtime's options are no message: {e}"))),
+        },
+        other => {
+            let sentence = format!(
+                "the runtime's options are of the type {other}, which Wherry does not know"
+            );
+            return Err(invalid(sentence));
+        }
+    };
+    Options::parse(&text).map_err(|refusal| refused(&refusal))
+}
+
+/// `runtimeoptions.v1.Options`: type_url (1), config_path (2), config_body (3). No crate has it; an
+/// `Any` has the same first two fields.
+fn generic_options(bytes: &[u8]) -> Result<String, Denied> {
+    let fields = Any::parse_from_bytes(bytes)
+        .map_err(|e| invalid(format!("the runtime's options are no message: {e}")))?;
+    let unknown = fields.special_fields.unknown_fields();
+    let body = match unknown.get(3) {
+        Some(containerd_shim_protos::protobuf::UnknownValueRef::LengthDelimited(body)) => body,
+        _ => &[],
+    };
+    let text = |bytes: &[u8]| {
+        String::from_utf8(bytes.to_vec())
+            .map_err(|_| invalid("the runtime's options are no text".into()))
+    };
+    if !body.is_empty() {
+        return text(body);
+    }
+    let path = text(&fields.value)?;
+    match path.is_empty() {
+        true => Ok(String::new()),
+        false => std::fs::read_to_string(&path)
+            .map_err(|e| invalid(format!("cannot read the runtime's options at {path}: {e}"))),
+    }
+}
+
+fn facts() -> &'static Facts {
+    static FACTS: OnceLock<Facts> = OnceLock::new();
+    FACTS.get_or_init(|| {
+        let says = |path: &str, yes: &str| {
+            std::fs::read_to_string(path).is_ok_and(|text| text.trim() == yes)
+        };
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        Facts {
+            cgroup: match Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+                true => CgroupVersion::V2,
+                false => CgroupVersion::V1,
+            },
+            systemd: Path::new("/run/systemd/system").is_dir(),
+            cpus: u16::try_from(cpus).ok().and_then(NonZeroU16::new).unwrap_or(NonZeroU16::MIN),
+            apparmor: says("/sys/module/apparmor/parameters/enabled", "Y"),
+            selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+            directories: BTreeSet::new(),
+        }
+    })
+}
+
+pub(crate) fn invalid(sentence: String) -> Denied {
+    Denied::new(Code::InvalidArgument, sentence)
+}
+
+fn refused(refusal: &Refusal) -> Denied {
+    let code = match refusal.kind {
+        Refused::Invalid => Code::InvalidArgument,
+        Refused::Unsupported => Code::FailedPrecondition,
+    };
+    Denied::new(code, refusal.to_string())
+}
+
+pub(crate) fn failed(error: &wherry_sandbox::Error) -> Denied {
+    Denied::new(Code::FailedPrecondition, error.sentence())
+}
+
+fn cannot_note(error: std::io::Error) -> Denied {
+    Denied::new(
+        Code::FailedPrecondition,
+        format!("cannot write wherry.json into the bundle: {error}"),
+    )
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
+}

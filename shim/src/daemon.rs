@@ -1,0 +1,237 @@
+//! The shim itself: the owner of the ledger.
+//!
+//! ```text
+//!  TaskService ── Input::Call ──┐
+//!  jobs, waiters ─ Input::… ────┼──► owner: ledger.step ──► Effects::carry_out
+//!                               │                               │ jobs off the loop
+//!                               └───────────────────────────────┘
+//! ```
+//!
+//! One thread runs all of it; whatever takes time runs on another and comes back as an input.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use containerd_shim_protos::api::ProcessInfo;
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use containerd_shim_protos::ttrpc::asynchronous::Server;
+use containerd_shim_protos::ttrpc::asynchronous::transport::Listener;
+use tokio::sync::{mpsc, oneshot};
+use wherry_core::lifecycle::{Answer, Call, Event, Exit, Ledger, Report, Step, Ticket};
+
+use crate::body::Product;
+use crate::effects::Effects;
+use crate::events::Publisher;
+use crate::protocol::service::{TaskService, services};
+use crate::{logging, reaper};
+
+/// How long the last events may take to be delivered when the shim leaves.
+const FLUSH: Duration = Duration::from_secs(3);
+
+/// What the shim was started with.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    pub(crate) namespace: String,
+    pub(crate) listener: UnixListener,
+    pub(crate) socket: PathBuf,
+    pub(crate) ttrpc_address: String,
+    pub(crate) grpc_address: String,
+    pub(crate) debug: bool,
+}
+
+/// What the owner hears.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Call {
+        call: Call,
+        payload: Payload,
+        answer: oneshot::Sender<Reply>,
+    },
+    /// A step of creating came to its end.
+    Stepped {
+        id: String,
+        step: Step,
+        done: Result<Product, Option<wherry_core::lifecycle::Denied>>,
+    },
+    /// The guest ended, and this is what it had used.
+    Exited {
+        id: String,
+        exit: Exit,
+        oom: bool,
+        used: Option<Any>,
+    },
+    Report {
+        id: String,
+        report: Report,
+    },
+    /// An effect that answers by itself has found out.
+    Found {
+        ticket: Ticket,
+        reply: Reply,
+    },
+}
+
+/// What a call carries that the ledger has no use for.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    None,
+    Create(Option<Any>),
+    Update(Option<Any>),
+}
+
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Answer(Answer),
+    Pids(Vec<ProcessInfo>),
+    Stats(Box<Any>),
+}
+
+/// Whether there is more to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Going {
+    On,
+    Leaving,
+}
+
+pub(crate) fn run(daemon: Daemon) -> Result<(), String> {
+    let bundle = std::env::current_dir().map_err(|e| e.to_string())?;
+    logging::init(&bundle, daemon.debug);
+    // The bundle is to be removed under us.
+    let _ = std::env::set_current_dir("/");
+    // What guests' hooks leave behind comes to us rather than to the node's init.
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Blocking threads come and go with creations; their stacks should not stay.
+        .thread_keep_alive(Duration::from_secs(2))
+        .build()
+        .map_err(|e| e.to_string())?;
+    let socket = daemon.socket.clone();
+    let served = runtime.block_on(serve(daemon));
+    let _ = std::fs::remove_file(socket);
+    if let Err(why) = &served {
+        log::error!("{why}");
+    }
+    // A thread that still waits for a program must not hold the shim.
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(daemon: Daemon) -> Result<(), String> {
+    let (inputs, mut heard) = mpsc::unbounded_channel();
+    let publisher = Publisher::new(Some(&daemon.ttrpc_address), &daemon.namespace);
+    let mut effects =
+        Effects::new(daemon.namespace, daemon.grpc_address, inputs.clone(), publisher.clone());
+    let guests = effects.guests();
+    tokio::spawn(async move {
+        if let Err(error) = reaper::adopt(move |pid| guests.has(pid)).await {
+            log::warn!("orphans stay: {error}");
+        }
+    });
+    let listener = Listener::try_from(daemon.listener).map_err(|e| e.to_string())?;
+    let mut server = Server::new().add_listener(listener);
+    for service in services(TaskService { owner: inputs }) {
+        server = server.register_service(service);
+    }
+    server.start().await.map_err(|e| e.to_string())?;
+    let mut owner = Owner::default();
+    while let Some(input) = heard.recv().await {
+        if owner.hear(input, &mut effects) == Going::Leaving {
+            break;
+        }
+    }
+    publisher.flush(FLUSH).await;
+    // The answer to Shutdown has been handed to its connection; let it be written.
+    let _ = tokio::time::timeout(Duration::from_millis(100), server.shutdown()).await;
+    Ok(())
+}
+
+/// The ledger and the calls that wait for it.
+#[derive(Debug, Default)]
+struct Owner {
+    ledger: Ledger,
+    tickets: Ticket,
+    open: HashMap<Ticket, oneshot::Sender<Reply>>,
+}
+
+impl Owner {
+    fn hear(&mut self, input: Input, effects: &mut Effects) -> Going {
+        let event = match input {
+            Input::Call { call, payload, answer } => {
+                self.tickets += 1;
+                let ticket = self.tickets;
+                self.open.insert(ticket, answer);
+                effects.remember(&call, payload);
+                Event::Called { ticket, call }
+            }
+            Input::Stepped { id, step, done } => {
+                let report = effects.stepped(&id, step, done);
+                Event::Reported { id, report }
+            }
+            Input::Exited { id, exit, oom, used } => {
+                effects.exited(&id, exit, used);
+                Event::Reported { id, report: Report::Exited { exit, oom } }
+            }
+            Input::Report { id, report } => {
+                if report == Report::Undone {
+                    effects.forget(&id);
+                }
+                Event::Reported { id, report }
+            }
+            Input::Found { ticket, reply } => {
+                self.answer(ticket, reply);
+                return Going::On;
+            }
+        };
+        self.step(event, effects)
+    }
+
+    fn step(&mut self, event: Event, effects: &mut Effects) -> Going {
+        let mut going = Going::On;
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let ticket = match &event {
+                Event::Called { ticket, .. } => Some(*ticket),
+                Event::Reported { .. } => None,
+            };
+            log::debug!("{event:?}");
+            match (self.ledger.step(event), ticket) {
+                (Ok(wanted), _) => {
+                    for effect in wanted {
+                        log::debug!("{effect:?}");
+                        going = match effects.carry_out(effect, &mut events) {
+                            Some(Done::Reply(ticket, reply)) => {
+                                self.answer(ticket, reply);
+                                going
+                            }
+                            Some(Done::Leave) => Going::Leaving,
+                            None => going,
+                        };
+                    }
+                }
+                (Err(denied), Some(ticket)) => {
+                    self.answer(ticket, Reply::Answer(Answer::Denied(denied)));
+                }
+                // The ledger denies calls only.
+                (Err(denied), None) => log::error!("a report was denied: {denied}"),
+            }
+        }
+        going
+    }
+
+    fn answer(&mut self, ticket: Ticket, reply: Reply) {
+        if let Some(open) = self.open.remove(&ticket) {
+            // Whoever called may be gone; what they called for is done all the same.
+            let _ = open.send(reply);
+        }
+    }
+}
+
+/// What an effect leaves for the owner to do.
+#[derive(Debug)]
+pub(crate) enum Done {
+    Reply(Ticket, Reply),
+    Leave,
+}

@@ -1,0 +1,519 @@
+//! Carries out what the ledger wants, without choices.
+//!
+//! Quick things are done at once; whatever may take time runs on another thread and comes back as
+//! an input to the owner.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use containerd_shim_protos::api::ProcessInfo;
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::sync::mpsc;
+use wherry_core::lifecycle::{
+    Answer, Call, Code, DRAIN_SECONDS, Denied, Effect, Event, Exit, Key, Report, Step, Ticket,
+};
+use wherry_sandbox::cgroup::{Cgroup, OomWatch};
+use wherry_sandbox::hooks::{self, Status};
+use wherry_sandbox::process;
+use wherry_sandbox::wire::ToGuest;
+
+use crate::body::{Body, Guest, Guests, Product, Written};
+use crate::daemon::{Done, Input, Payload, Reply};
+use crate::events::Publisher;
+use crate::lifeline::now;
+use crate::limited::Abort;
+use crate::{code, create, metrics, reaper, undo};
+
+type Inputs = mpsc::UnboundedSender<Input>;
+
+const KILL: u32 = 9;
+
+#[derive(Debug)]
+pub(crate) struct Effects {
+    namespace: Arc<str>,
+    containerd: Arc<str>,
+    inputs: Inputs,
+    publisher: Publisher,
+    bodies: BTreeMap<String, Body>,
+    guests: Guests,
+    /// What the call that is being stepped carries.
+    arriving: Payload,
+    creation: Option<wherry_core::lifecycle::Creation>,
+}
+
+impl Effects {
+    pub(crate) fn new(
+        namespace: String,
+        containerd: String,
+        inputs: Inputs,
+        publisher: Publisher,
+    ) -> Effects {
+        Effects {
+            namespace: namespace.into(),
+            containerd: containerd.into(),
+            inputs,
+            publisher,
+            bodies: BTreeMap::new(),
+            guests: Guests::default(),
+            arriving: Payload::None,
+            creation: None,
+        }
+    }
+
+    pub(crate) fn guests(&self) -> Guests {
+        self.guests.clone()
+    }
+
+    /// Keeps what a call carries for the effects that it leads to at once.
+    pub(crate) fn remember(&mut self, call: &Call, payload: Payload) {
+        self.arriving = payload;
+        self.creation = match call {
+            Call::Create { creation, .. } => Some(creation.clone()),
+            Call::Connect { .. } | Call::Shutdown | Call::Task { .. } | Call::Exec { .. } => None,
+        };
+    }
+
+    pub(crate) fn carry_out(
+        &mut self,
+        effect: Effect,
+        events: &mut VecDeque<Event>,
+    ) -> Option<Done> {
+        match effect {
+            Effect::Take { id, step } => self.take(&id, step),
+            Effect::Abort { id } => self.abort(&id),
+            Effect::Undo { id, steps, poststop } => self.undo(&id, steps, poststop),
+            Effect::Release { id } => self.release(&id),
+            Effect::Poststart { id } => self.poststart(id, events),
+            Effect::Signal { key, signal } => self.signal(&key, signal),
+            Effect::SignalAll { id, signal } => self.signal_all(&id, signal),
+            Effect::Freeze { ticket, id } => {
+                self.on_cgroup(&id, ticket, Cgroup::freeze, |id, ticket, failure| Input::Report {
+                    id,
+                    report: Report::Frozen { ticket, failure },
+                })
+            }
+            Effect::Thaw { ticket, id } => {
+                self.on_cgroup(&id, ticket, Cgroup::thaw, |id, ticket, failure| Input::Report {
+                    id,
+                    report: Report::Thawed { ticket, failure },
+                })
+            }
+            Effect::Wake { id } => self.wake(&id),
+            Effect::StartExec { key } => self.start_exec(key, events),
+            Effect::ForgetExec { .. } => {}
+            Effect::Drain { id } => self.drain(id, events),
+            Effect::Deadline { id } => self.deadline(id),
+            Effect::CloseStdin { key } => self.close_stdin(&key),
+            Effect::Publish { notice } => self.publisher.publish(&notice, now()),
+            Effect::Reply { ticket, answer } => {
+                return Some(Done::Reply(ticket, Reply::Answer(answer)));
+            }
+            Effect::ReplyPids { ticket, id } => return Some(Done::Reply(ticket, self.pids(&id))),
+            Effect::ReplyStats { ticket, id } => return Some(Done::Reply(ticket, self.stats(&id))),
+            Effect::ReplyUpdate { ticket, id } => self.update(&id, ticket),
+            // Nothing has a terminal, and a resize of nothing is fine (containerd's own shim, too).
+            Effect::ReplyResize { ticket, .. } => {
+                return Some(Done::Reply(ticket, Reply::Answer(Answer::Empty)));
+            }
+            Effect::Leave => return Some(Done::Leave),
+        }
+        None
+    }
+
+    /// Runs a job off the loop; what it returns is heard by the owner.
+    fn job(&self, job: impl FnOnce() -> Input + Send + 'static) {
+        let inputs = self.inputs.clone();
+        tokio::task::spawn_blocking(move || {
+            // The owner is gone only when the shim leaves.
+            let _ = inputs.send(job());
+        });
+    }
+
+    fn take(&mut self, id: &str, step: Step) {
+        if step == Step::Plan
+            && let Err(error) = self.embody(id)
+        {
+            let why = Some(Denied::new(Code::ResourceExhausted, error.to_string()));
+            let _ = self.inputs.send(Input::Stepped { id: id.to_owned(), step, done: Err(why) });
+            return;
+        }
+        let Some(job) = self.bodies.get_mut(id).and_then(|body| {
+            step_job(
+                body,
+                id.to_owned(),
+                step,
+                Arc::clone(&self.namespace),
+                Arc::clone(&self.containerd),
+            )
+        }) else {
+            let why = Some(Denied::new(Code::Unknown, format!("step {step:?} comes too early")));
+            let _ = self.inputs.send(Input::Stepped { id: id.to_owned(), step, done: Err(why) });
+            return;
+        };
+        let id = id.to_owned();
+        self.job(move || Input::Stepped { id, step, done: job() });
+    }
+
+    fn embody(&mut self, id: &str) -> std::io::Result<()> {
+        let creation = self.creation.take().unwrap_or_default();
+        let options = match std::mem::replace(&mut self.arriving, Payload::None) {
+            Payload::Create(options) => options,
+            Payload::None | Payload::Update(_) => None,
+        };
+        let bundle = std::path::PathBuf::from(&creation.bundle);
+        let body = Body {
+            written: Written::new(bundle.clone(), id),
+            bundle,
+            creation,
+            options,
+            abort: Abort::new()?,
+            planned: None,
+            code: None,
+            cgroup: None,
+            guest: None,
+            parked: None,
+            channel: None,
+            kept: None,
+            used: None,
+            watchers: vec![],
+        };
+        self.bodies.insert(id.to_owned(), body);
+        Ok(())
+    }
+
+    /// Keeps what a step brought, and turns it into words for the ledger.
+    pub(crate) fn stepped(
+        &mut self,
+        id: &str,
+        step: Step,
+        done: Result<Product, Option<Denied>>,
+    ) -> Report {
+        let product = match done {
+            Ok(product) => product,
+            Err(why) => return Report::Failed { step, why },
+        };
+        let Some(body) = self.bodies.get_mut(id) else { return Report::Failed { step, why: None } };
+        let mut pid = None;
+        match product {
+            Product::Plan(planned) => body.planned = Some(Arc::from(planned)),
+            Product::Rootfs => {}
+            Product::Code(code) => body.code = Some(code),
+            Product::Cgroup(cgroup, watch) => {
+                let cgroup = Arc::new(cgroup);
+                if let Some(watch) = watch {
+                    let task =
+                        watch_oom(id.to_owned(), watch, Arc::clone(&cgroup), self.inputs.clone());
+                    body.watchers.push(tokio::spawn(task).abort_handle());
+                }
+                body.cgroup = Some(cgroup);
+            }
+            Product::Guest(guest, parked, kept) => {
+                pid = Some(guest.pid);
+                self.guests.add(guest.pid);
+                body.parked = Some(parked);
+                body.kept = Some(kept);
+                let exit = wait_for_exit(
+                    id.to_owned(),
+                    guest.clone(),
+                    body.cgroup.clone(),
+                    self.inputs.clone(),
+                    self.guests.clone(),
+                );
+                tokio::spawn(exit);
+                body.guest = Some(guest);
+            }
+            Product::Ready(channel) => body.channel = Some(channel),
+        }
+        Report::Done { step, pid }
+    }
+
+    pub(crate) fn exited(&mut self, id: &str, exit: Exit, used: Option<Any>) {
+        let Some(body) = self.bodies.get_mut(id) else { return };
+        body.used = used;
+        // Whoever cleans up after us should tell the truth; if not, it is 137 as for any lost shim.
+        if let Err(error) = body.written.change(|state| state.exit = Some(exit.into())) {
+            log::warn!("cannot write wherry.json of {id}: {error}");
+        }
+    }
+
+    /// The task is gone from the ledger, too.
+    pub(crate) fn forget(&mut self, id: &str) {
+        self.bodies.remove(id);
+    }
+
+    fn abort(&self, id: &str) {
+        if let Some(body) = self.bodies.get(id) {
+            body.abort.tell();
+        }
+        self.signal(&Key::init(id), KILL);
+    }
+
+    fn undo(&mut self, id: &str, steps: Vec<Step>, poststop: bool) {
+        let id = id.to_owned();
+        let Some(body) = self.bodies.get_mut(&id) else {
+            let _ = self.inputs.send(Input::Report { id, report: Report::Undone });
+            return;
+        };
+        for watcher in body.watchers.drain(..) {
+            watcher.abort();
+        }
+        // The wire, and the streams that a guest did not get.
+        (body.channel, body.parked, body.code) = (None, None, None);
+        let job = undo::job(body, steps, poststop);
+        self.job(move || {
+            job();
+            Input::Report { id, report: Report::Undone }
+        });
+    }
+
+    fn release(&mut self, id: &str) {
+        let Some(channel) = self.bodies.get_mut(id).and_then(|body| body.channel.take()) else {
+            return;
+        };
+        // A guest that died meanwhile has an exit to come, which says it all.
+        if let Err(error) = channel.send(&ToGuest::Start, &[]) {
+            log::warn!("the guest of {id} did not hear the start: {}", error.sentence());
+        }
+    }
+
+    fn poststart(&mut self, id: String, events: &mut VecDeque<Event>) {
+        let body = self.bodies.get(&id);
+        let planned = body.and_then(|body| body.planned.clone());
+        let pid = body.and_then(|body| body.guest.as_ref()).map_or(0, |guest| guest.pid);
+        match planned.filter(|p| p.plan.hooks.poststart().as_ref().is_some_and(|h| !h.is_empty())) {
+            None => {
+                let report = Report::Poststarted { failure: None };
+                events.push_back(Event::Reported { id, report });
+            }
+            Some(planned) => self.job(move || {
+                let state = create::hook_state(&planned, pid, Status::Running);
+                let hooks = planned.plan.hooks.poststart().as_ref();
+                let failure =
+                    hooks::run_all("poststart", hooks, &state).err().map(|e| e.sentence());
+                Input::Report { id, report: Report::Poststarted { failure } }
+            }),
+        }
+    }
+
+    fn signal(&self, key: &Key, signal: u32) {
+        let guest = self.bodies.get(&key.task).and_then(|body| body.guest.as_ref());
+        if let Some(guest) = guest
+            && let Err(error) = process::signal(&guest.pidfd, signal)
+        {
+            log::warn!("the guest of {}: {}", key.task, error.sentence());
+        }
+    }
+
+    fn signal_all(&self, id: &str, signal: u32) {
+        self.signal(&Key::init(id), signal);
+        let Some(cgroup) = self.bodies.get(id).and_then(|body| body.cgroup.clone()) else { return };
+        let id = id.to_owned();
+        tokio::task::spawn_blocking(move || {
+            let done = match signal {
+                KILL => cgroup.kill_all(),
+                _ => cgroup.pids().map(|pids| pids.into_iter().for_each(|pid| send(pid, signal))),
+            };
+            if let Err(error) = done {
+                log::warn!("cannot signal all processes of {id}: {}", error.sentence());
+            }
+        });
+    }
+
+    fn on_cgroup(
+        &self,
+        id: &str,
+        ticket: Ticket,
+        act: fn(&Cgroup) -> wherry_sandbox::Result<()>,
+        report: fn(String, Ticket, Option<Denied>) -> Input,
+    ) {
+        let cgroup = self.bodies.get(id).and_then(|body| body.cgroup.clone());
+        let id = id.to_owned();
+        self.job(move || {
+            let failure = cgroup.and_then(|cgroup| act(&cgroup).err()).map(|e| create::failed(&e));
+            report(id, ticket, failure)
+        });
+    }
+
+    fn wake(&self, id: &str) {
+        if let Some(cgroup) = self.bodies.get(id).and_then(|body| body.cgroup.clone()) {
+            tokio::task::spawn_blocking(move || cgroup.thaw());
+        }
+    }
+
+    fn start_exec(&self, key: Key, events: &mut VecDeque<Event>) {
+        let exec = key.exec.unwrap_or_default();
+        let why = Denied::new(Code::Unimplemented, "exec is not supported yet");
+        events
+            .push_back(Event::Reported { id: key.task, report: Report::ExecFailed { exec, why } });
+    }
+
+    fn drain(&mut self, id: String, events: &mut VecDeque<Event>) {
+        let kept = self.bodies.get_mut(&id).and_then(|body| body.kept.as_mut());
+        match kept.and_then(|kept| kept.take_logger()) {
+            // The guest wrote into containerd's own FIFOs and files: nothing is under way here.
+            None => events.push_back(Event::Reported { id, report: Report::Drained }),
+            Some(logger) => self.job(move || {
+                logger.end();
+                Input::Report { id, report: Report::Drained }
+            }),
+        }
+    }
+
+    fn deadline(&mut self, id: String) {
+        let Some(body) = self.bodies.get_mut(&id) else { return };
+        let inputs = self.inputs.clone();
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(DRAIN_SECONDS)).await;
+            let _ = inputs.send(Input::Report { id, report: Report::DrainDeadline });
+        });
+        body.watchers.push(timer.abort_handle());
+    }
+
+    fn close_stdin(&mut self, key: &Key) {
+        if let Some(kept) = self.bodies.get_mut(&key.task).and_then(|body| body.kept.as_mut()) {
+            kept.close_stdin();
+        }
+    }
+
+    /// Never none while the task is there: containerd takes a shim without processes for a leak.
+    fn pids(&self, id: &str) -> Reply {
+        let body = self.bodies.get(id);
+        let in_group = body.and_then(|body| body.cgroup.as_ref()).and_then(|c| c.pids().ok());
+        let mut pids = in_group.unwrap_or_default();
+        let init = body.and_then(|body| body.guest.as_ref()).map(|guest| guest.pid);
+        if let Some(init) = init.filter(|init| !pids.contains(init)) {
+            pids.insert(0, init);
+        }
+        let info = |pid| ProcessInfo { pid, ..ProcessInfo::default() };
+        Reply::Pids(pids.into_iter().map(info).collect())
+    }
+
+    fn stats(&self, id: &str) -> Reply {
+        let denied = |why: String| Reply::Answer(Answer::Denied(Denied::new(Code::NotFound, why)));
+        let Some(body) = self.bodies.get(id) else {
+            return denied(format!("task {id} not found"));
+        };
+        if let Some(used) = &body.used {
+            return Reply::Stats(Box::new(used.clone()));
+        }
+        match body.cgroup.as_ref().map(|cgroup| metrics::read(cgroup)) {
+            Some(Ok(metrics)) => Reply::Stats(Box::new(metrics)),
+            Some(Err(why)) => denied(format!("cannot read what task {id} uses: {why}")),
+            None => denied(format!("task {id} has no cgroup")),
+        }
+    }
+
+    fn update(&mut self, id: &str, ticket: Ticket) {
+        let cgroup = self.bodies.get(id).and_then(|body| body.cgroup.clone());
+        let resources = match std::mem::replace(&mut self.arriving, Payload::None) {
+            Payload::Update(resources) => resources,
+            Payload::None | Payload::Create(_) => None,
+        };
+        self.job(move || {
+            let answer = match undo::update(cgroup.as_deref(), resources.as_ref()) {
+                Ok(()) => Answer::Empty,
+                Err(denied) => Answer::Denied(denied),
+            };
+            Input::Found { ticket, reply: Reply::Answer(answer) }
+        });
+    }
+}
+
+type StepJob = Box<dyn FnOnce() -> Result<Product, Option<Denied>> + Send>;
+
+/// The work of a step, with what it needs; none if an earlier step did not bring that.
+fn step_job(
+    body: &mut Body,
+    id: String,
+    step: Step,
+    namespace: Arc<str>,
+    containerd: Arc<str>,
+) -> Option<StepJob> {
+    let (creation, written) = (body.creation.clone(), body.written.clone());
+    if step == Step::Plan {
+        let options = body.options.take();
+        return Some(Box::new(move || create::plan(&id, &namespace, &creation, options.as_ref())));
+    }
+    let planned = body.planned.clone()?;
+    Some(match step {
+        Step::Plan => return None,
+        Step::Rootfs => {
+            let bundle = body.bundle.clone();
+            Box::new(move || create::rootfs(&bundle, &creation.rootfs, &written))
+        }
+        Step::Code => {
+            let abort = body.abort.clone();
+            Box::new(move || {
+                let compiling = |pid| {
+                    // Only a cleanup without us would miss it.
+                    let _ =
+                        written.change(|state| state.compiler = crate::lifeline::Process::of(pid));
+                };
+                let wanted = code::Wanted {
+                    plan: &planned.plan,
+                    options: &planned.options,
+                    namespace: &namespace,
+                    containerd: &containerd,
+                    abort: &abort,
+                    compiling: &compiling,
+                };
+                code::get(&wanted).map(Product::Code).map_err(Some)
+            })
+        }
+        Step::Cgroup => Box::new(move || create::cgroup(&planned, &written)),
+        Step::Guest => {
+            let cgroup = body.cgroup.clone()?;
+            Box::new(move || create::guest(&planned, &cgroup, &creation, &namespace, &written))
+        }
+        Step::Ready => {
+            let (parked, code) = (body.parked.take()?, body.code.take()?);
+            let pid = body.guest.as_ref()?.pid;
+            Box::new(move || create::ready(&planned, pid, parked, code))
+        }
+    })
+}
+
+async fn wait_for_exit(
+    id: String,
+    guest: Guest,
+    cgroup: Option<Arc<Cgroup>>,
+    inputs: Inputs,
+    guests: Guests,
+) {
+    let Ok(pidfd) = guest.pidfd.try_clone().and_then(reaper::readable) else {
+        log::error!("nobody can wait for the guest of {id}");
+        return;
+    };
+    reaper::ended(&pidfd).await;
+    // While its status is not taken, a scope of systemd's and its counters are still there.
+    let by_systemd = cgroup.as_ref().is_some_and(|c| c.locator().unit.is_some());
+    let used = cgroup.as_ref().filter(|_| by_systemd).and_then(|c| metrics::read(c).ok());
+    let oom = cgroup.is_some_and(|cgroup| cgroup.oom_kills().is_ok_and(|kills| kills > 0));
+    let exit = reaper::reap(pidfd.get_ref());
+    guests.remove(guest.pid);
+    let _ = inputs.send(Input::Exited { id, exit, oom, used });
+}
+
+async fn watch_oom(id: String, watch: OomWatch, cgroup: Arc<Cgroup>, inputs: Inputs) {
+    // epoll can wait for an eventfd (v1) and for inotify (v2) alike.
+    let Ok(watch) = reaper::readable(watch) else { return };
+    while let Ok(mut ready) = watch.readable().await {
+        ready.get_inner().clear();
+        ready.clear_ready();
+        if cgroup.oom_kills().is_ok_and(|kills| kills > 0)
+            && inputs.send(Input::Report { id: id.clone(), report: Report::Oom }).is_err()
+        {
+            return;
+        }
+    }
+}
+
+fn send(pid: u32, signal: u32) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    // Gone meanwhile is as good as signalled.
+    if let Some(Ok(pidfd)) = pid.map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
+        let _ = process::signal(&pidfd, signal);
+    }
+}

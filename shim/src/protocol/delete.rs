@@ -1,0 +1,99 @@
+//! `delete`: cleans up after one container, with or without a shim alive.
+//!
+//! containerd runs this after every container, also when all went well, and as its only cleanup
+//! when a shim died; it has five seconds and may come twice. All that is known is in the bundle:
+//! the state file tells what the shim of this id left. Siblings of the pod are never touched.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use containerd_shim::DeleteResponse;
+use containerd_shim_protos::protobuf::Message;
+use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use wherry_sandbox::cgroup::Cgroup;
+use wherry_sandbox::mounts::unmount_rootfs;
+
+use super::socket;
+use crate::args::Args;
+use crate::lifeline::Process;
+use crate::state_file::StateFile;
+
+/// How long a killed process may take, of the five seconds that containerd gives.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+pub(crate) fn run(args: &Args) -> Result<(), String> {
+    let bundle = match &args.bundle {
+        Some(bundle) => bundle.clone(),
+        None => std::env::current_dir().map_err(|e| e.to_string())?,
+    };
+    let state = StateFile::read(&bundle).filter(|state| state.id == args.id);
+    let failed = state.as_ref().and_then(|state| clean(state).err());
+    let rootfs = bundle.join("rootfs");
+    let failed = failed.or_else(|| unmount_rootfs(&rootfs).err().map(|e| e.sentence()));
+    remove_dead_socket(&bundle);
+    if failed.is_none() {
+        StateFile::remove(&bundle);
+    }
+    // containerd keeps what is on stdout for the answer, and logs stderr.
+    if let Some(why) = failed {
+        eprintln!("cleaning up after {} is not complete: {why}", args.id);
+    }
+    answer(state)
+}
+
+fn clean(state: &StateFile) -> Result<(), String> {
+    let deadline = Instant::now() + PATIENCE;
+    for process in state.guest.iter().chain(&state.compiler) {
+        kill(process, deadline);
+    }
+    let mut failed = Ok(());
+    if let Some(locator) = &state.cgroup {
+        let cgroup = Cgroup::locate(locator.clone());
+        let killed = cgroup.kill_all();
+        failed = cgroup.delete().and(killed).map_err(|e| e.sentence());
+    }
+    if let Some(rootfs) = &state.rootfs {
+        failed = failed.and(unmount_rootfs(rootfs).map_err(|e| e.sentence()));
+    }
+    failed
+}
+
+/// Kills the process unless its pid has become somebody else's, and waits until it is gone.
+fn kill(process: &Process, deadline: Instant) {
+    let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else { return };
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    // The pid can't be given away while this is open and the process is the one we look at.
+    if !process.is_alive() {
+        return;
+    }
+    let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+    let left = deadline.saturating_duration_since(Instant::now());
+    let timeout = rustix::event::Timespec::try_from(left).ok();
+    let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+    let _ = rustix::event::poll(&mut fds, timeout.as_ref());
+}
+
+/// The socket belongs to the pod: it goes with the last, when nobody listens any more.
+fn remove_dead_socket(bundle: &Path) {
+    if let Ok(address) = std::fs::read_to_string(bundle.join("address")) {
+        let path: PathBuf = socket::path(address.trim());
+        let _ = socket::remove_dead(&path);
+    }
+}
+
+fn answer(state: Option<StateFile>) -> Result<(), String> {
+    let pid = state.as_ref().and_then(|s| s.guest.as_ref()).map_or(0, |guest| guest.pid);
+    let exit = state.and_then(|state| state.exit);
+    let (status, at) = exit.map_or_else(|| (137, crate::lifeline::now()), |e| (e.status, e.at()));
+    let response = DeleteResponse {
+        pid,
+        exit_status: status,
+        exited_at: Some(Timestamp { seconds: at.seconds, nanos: at.nanos, ..Timestamp::default() })
+            .into(),
+        ..DeleteResponse::default()
+    };
+    let bytes = response.write_to_bytes().map_err(|e| e.to_string())?;
+    std::io::stdout().write_all(&bytes).map_err(|e| e.to_string())
+}

@@ -1,0 +1,82 @@
+//! Ends of processes: each guest has one waiter, which holds its pidfd and takes its status.
+//!
+//! Nothing here waits for "any child": that would take the status from whoever started it. As a
+//! subreaper, though, the shim inherits what its children leave behind (a hook's daemon, for one);
+//! such orphans are taken when they have been dead for a while and nobody did.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use nix::sys::wait::{self, WaitPidFlag};
+use nix::unistd::Pid;
+use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+use wherry_core::lifecycle::{Ended, Exit};
+
+use crate::lifeline::now;
+
+/// How long whoever started a child gets to take its status.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A descriptor to wait for. tokio deprecates its safe way since a type may lie about what it owns;
+/// those which implement `AsFd` may not.
+#[expect(deprecated)]
+pub(crate) fn readable<T: AsFd + AsRawFd>(fd: T) -> std::io::Result<AsyncFd<T>> {
+    AsyncFd::with_interest(fd, Interest::READABLE)
+}
+
+/// Waits until the process has ended. Its status is still to be taken: its cgroup is still its own.
+pub(crate) async fn ended(pidfd: &AsyncFd<OwnedFd>) {
+    // Readable for ever once the process is a zombie (pidfd_open(2)).
+    let _ = pidfd.ready(Interest::READABLE).await;
+}
+
+/// Takes the status of a process that has ended.
+pub(crate) fn reap(pidfd: &impl AsFd) -> Exit {
+    let id = WaitId::PidFd(pidfd.as_fd());
+    let status = rustix::io::retry_on_intr(|| waitid(id.clone(), WaitIdOptions::EXITED));
+    Exit { ended: status.ok().flatten().map_or(UNKNOWN, how), at: now() }
+}
+
+/// As containerd has it for what nobody knows.
+const UNKNOWN: Ended = Ended::Code(255);
+
+fn how(status: WaitIdStatus) -> Ended {
+    let byte = |n: i32| u8::try_from(n & 0xff).unwrap_or(u8::MAX);
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Ended::Code(byte(code)),
+        (None, Some(signal)) => Ended::Signal(byte(signal)),
+        (None, None) => UNKNOWN,
+    }
+}
+
+/// Takes orphans, for ever. `ours` tells children that have a waiter.
+pub(crate) async fn adopt(ours: impl Fn(u32) -> bool) -> std::io::Result<()> {
+    let mut child_ended = signal(SignalKind::child())?;
+    let mut seen = None;
+    loop {
+        if seen.is_none() && child_ended.recv().await.is_none() {
+            return Ok(());
+        }
+        tokio::time::sleep(PATIENCE).await;
+        seen = sweep(seen, &ours);
+    }
+}
+
+/// The kernel shows the first of the dead until it is taken: one that was dead at the last look,
+/// too, is nobody's. Returns the one to look at again.
+fn sweep(mut seen: Option<Pid>, ours: &impl Fn(u32) -> bool) -> Option<Pid> {
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    while let Some(dead) = wait::waitid(wait::Id::All, look).ok().and_then(|status| status.pid()) {
+        let has_waiter = ours(dead.as_raw().unsigned_abs());
+        if has_waiter || seen != Some(dead) {
+            return Some(dead);
+        }
+        let take = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+        let _ = wait::waitid(wait::Id::Pid(dead), take);
+        seen = None;
+    }
+    None
+}

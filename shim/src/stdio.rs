@@ -1,0 +1,360 @@
+//! The streams of a process: what containerd names, opened, one end for the guest and one kept.
+//!
+//! The guest reads and writes containerd's FIFOs itself; nothing is copied here. The shim keeps the
+//! other end of each open:
+//! - of an output, a reader that never reads, so that a guest which writes while containerd is away
+//!   waits instead of dying of EPIPE (containerd, `cmd/containerd-shim-runc-v2/process/io.go`
+//!   `copyPipes` opens each FIFO both ways for the same reason);
+//! - of the input, a writer, so that a client which detaches does not end the guest's input. Only
+//!   `CloseIO` does, by closing it (the same file, `Init.stdin`).
+//!
+//! Besides FIFOs: `file://`, and `binary://`, a program that takes the logs (containerd,
+//! `core/runtime/v2/README.md`, "Logging": descriptors 3 and 4 are stdout and stderr, closing 5
+//! says that it is ready). No name means no stream.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio as Std};
+use std::time::Duration;
+
+use command_fds::{CommandFdExt, FdMapping};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use thiserror::Error;
+use wherry_core::lifecycle::Stdio;
+
+/// As containerd's `binaryIOProcStartTimeout`.
+const LOGGER_START: Duration = Duration::from_secs(10);
+/// How long a log program may go on by itself once its pipes have ended.
+const LOGGER_LINGER: Duration = Duration::from_secs(2);
+/// As containerd's `binaryIOProcTermTimeout`.
+const LOGGER_END: Duration = Duration::from_secs(12);
+
+#[derive(Debug, Error)]
+pub(crate) enum Error {
+    #[error("{stream} cannot be opened at {name}")]
+    Open { stream: &'static str, name: String, source: io::Error },
+    #[error(
+        "{stream} is {name}, of a kind that is not supported: give the path of a FIFO, file:// or \
+         binary://"
+    )]
+    Scheme { stream: &'static str, name: String },
+    #[error("the log program {} cannot be started", program.display())]
+    Logger { program: PathBuf, source: io::Error },
+    #[error("the log program {} {how} before it was ready", program.display())]
+    NotReady { program: PathBuf, how: String },
+}
+
+/// The guest's ends.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    pub(crate) stdin: OwnedFd,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
+
+/// The shim's ends, for as long as the process is known.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    stdin: Option<OwnedFd>,
+    /// Never read: they are there so that somebody could.
+    _readers: Vec<OwnedFd>,
+    logger: Option<Child>,
+}
+
+/// Opens all three. Starts the log program if one is named; `id` and `namespace` are for it.
+pub(crate) fn open(stdio: &Stdio, namespace: &str, id: &str) -> Result<(Ends, Kept), Error> {
+    let mut kept = Kept::default();
+    let stdin = input(&stdio.stdin, &mut kept)?;
+    let (stdout, stderr) = match binary(&stdio.stdout) {
+        Some(uri) => {
+            let (stdout, stderr, logger) = start_logger(uri, namespace, id)?;
+            kept.logger = Some(logger);
+            (stdout, stderr)
+        }
+        None => (
+            output("stdout", &stdio.stdout, &mut kept)?,
+            output("stderr", &stdio.stderr, &mut kept)?,
+        ),
+    };
+    Ok((Ends { stdin, stdout, stderr }, kept))
+}
+
+impl Kept {
+    /// `CloseIO`: the guest reads the end of its input once the client has closed its end too.
+    pub(crate) fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    /// What has to be waited for before the task can be deleted: the log program, which is told by
+    /// the end of its pipes.
+    pub(crate) fn take_logger(&mut self) -> Option<Logger> {
+        self.logger.take().map(Logger)
+    }
+}
+
+/// A log program whose container has ended.
+#[derive(Debug)]
+pub(crate) struct Logger(Child);
+
+impl Logger {
+    /// Waits for its end; one that does not come to it by the end of its pipes gets SIGTERM, as
+    /// containerd sends it, and 12 seconds later SIGKILL.
+    pub(crate) fn end(mut self) {
+        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
+        let pidfd = pid.map(|pid| pidfd_open(pid, PidfdFlags::empty()));
+        if let Some(Ok(pidfd)) = pidfd
+            && readable(&pidfd, LOGGER_LINGER) == Ok(false)
+        {
+            let _ = pidfd_send_signal(&pidfd, Signal::TERM);
+            let _ = readable(&pidfd, LOGGER_END);
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn input(name: &str, kept: &mut Kept) -> Result<OwnedFd, Error> {
+    let failed = |source: rustix::io::Errno| Error::Open {
+        stream: "stdin",
+        name: name.to_owned(),
+        source: source.into(),
+    };
+    if name.is_empty() {
+        return null("stdin", OFlags::RDONLY);
+    }
+    let path = fifo("stdin", name)?;
+    // Without NONBLOCK this would wait for a writer; with a reader there, the writer does not.
+    let reader = open_at(path, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?;
+    kept.stdin = Some(open_at(path, OFlags::WRONLY | OFlags::NONBLOCK).map_err(failed)?);
+    rustix::fs::fcntl_setfl(&reader, OFlags::empty()).map_err(failed)?;
+    Ok(reader)
+}
+
+fn output(stream: &'static str, name: &str, kept: &mut Kept) -> Result<OwnedFd, Error> {
+    if name.is_empty() {
+        return null(stream, OFlags::WRONLY);
+    }
+    if let Some(path) = name.strip_prefix("file://") {
+        return append(path).map_err(|source| Error::Open {
+            stream,
+            name: name.to_owned(),
+            source,
+        });
+    }
+    let path = fifo(stream, name)?;
+    let failed = |source: rustix::io::Errno| Error::Open {
+        stream,
+        name: name.to_owned(),
+        source: source.into(),
+    };
+    kept._readers.push(open_at(path, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?);
+    open_at(path, OFlags::WRONLY).map_err(failed)
+}
+
+/// The path of a FIFO: a bare one, or behind `fifo://`.
+fn fifo<'a>(stream: &'static str, name: &'a str) -> Result<&'a Path, Error> {
+    let path = name.strip_prefix("fifo://").unwrap_or(name);
+    if path.contains("://") {
+        return Err(Error::Scheme { stream, name: name.to_owned() });
+    }
+    Ok(Path::new(path))
+}
+
+fn open_at(path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    rustix::io::retry_on_intr(|| rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty()))
+}
+
+fn null(stream: &'static str, flags: OFlags) -> Result<OwnedFd, Error> {
+    open_at(Path::new("/dev/null"), flags).map_err(|source| Error::Open {
+        stream,
+        name: "/dev/null".into(),
+        source: source.into(),
+    })
+}
+
+/// A file that logs are added to, made with its folder if it is not there.
+fn append(uri_path: &str) -> io::Result<OwnedFd> {
+    let path = PathBuf::from(unescape(uri_path.split(['?', '#']).next().unwrap_or_default()));
+    if let Some(folder) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+    }
+    let file = OpenOptions::new().create(true).append(true).mode(0o644).open(path)?;
+    Ok(file.into())
+}
+
+fn binary(name: &str) -> Option<&str> {
+    name.strip_prefix("binary://")
+}
+
+fn start_logger(uri: &str, namespace: &str, id: &str) -> Result<(OwnedFd, OwnedFd, Child), Error> {
+    let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+    let program = PathBuf::from(unescape(path));
+    let failed = |source: io::Error| Error::Logger { program: program.clone(), source };
+    let (out_reader, out) = pipe().map_err(failed)?;
+    let (err_reader, err) = pipe().map_err(failed)?;
+    let (ready, ready_writer) = pipe().map_err(failed)?;
+    let mut command = Command::new(&program);
+    command
+        .args(arguments(query))
+        .env_clear()
+        .env("CONTAINER_ID", id)
+        .env("CONTAINER_NAMESPACE", namespace)
+        .stdin(Std::null())
+        .stdout(Std::null())
+        .stderr(Std::null());
+    let fds = [out_reader, err_reader, ready_writer].into_iter().zip(3..);
+    command
+        .fd_mappings(fds.map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd }).collect())
+        .map_err(|error| failed(io::Error::other(error)))?;
+    let mut logger = command.spawn().map_err(failed)?;
+    // The command holds the parent's copies of the descriptors: closing them lets the ends be seen.
+    drop(command);
+    if let Err(how) = wait_until_ready(ready) {
+        let how = match logger.try_wait() {
+            Ok(Some(status)) => format!("ended ({status})"),
+            _ => how,
+        };
+        let _ = logger.kill();
+        let _ = logger.wait();
+        return Err(Error::NotReady { program, how });
+    }
+    Ok((out, err, logger))
+}
+
+/// It is ready when it closes its descriptor; dead programs close theirs too.
+fn wait_until_ready(ready: OwnedFd) -> Result<(), String> {
+    match readable(&ready, LOGGER_START) {
+        Ok(true) => {}
+        Ok(false) => return Err("said nothing for 10 seconds".into()),
+        Err(error) => return Err(error.to_string()),
+    }
+    match File::from(ready).read(&mut [0]) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn readable(fd: &OwnedFd, limit: Duration) -> rustix::io::Result<bool> {
+    let limit = Timespec::try_from(limit).map_err(|_| rustix::io::Errno::INVAL)?;
+    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, Some(&limit))).map(|n| n > 0)
+}
+
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)
+}
+
+/// The query's keys and values, in turn, become the arguments (containerd, `NewBinaryCmd`).
+fn arguments(query: &str) -> Vec<String> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    let words = pairs.flat_map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        [unescape(key), unescape(value)]
+    });
+    words.filter(|word| !word.is_empty()).collect()
+}
+
+/// Percent signs and pluses of a URI; bytes that are no escape stay as they are.
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let escaped = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        let escaped = escaped.and_then(|two| u8::from_str_radix(two, 16).ok());
+        match (first, escaped) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            (byte, _) => {
+                bytes.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn make_fifo(folder: &Path, name: &str) -> String {
+        let path = folder.join(name);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o700.into(), 0)
+            .unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn input_ends_when_the_client_and_the_hold_are_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let stdio = Stdio { stdin: make_fifo(folder.path(), "in"), ..Stdio::default() };
+        let (ends, mut kept) = open(&stdio, "ns", "id").unwrap();
+        let mut client = OpenOptions::new().write(true).open(&stdio.stdin).unwrap();
+        client.write_all(b"hello").unwrap();
+        drop(client);
+        let mut guest = File::from(ends.stdin);
+        let mut text = [0; 5];
+        guest.read_exact(&mut text).unwrap();
+        kept.close_stdin();
+        assert_eq!(guest.read(&mut text).unwrap(), 0);
+    }
+
+    #[test]
+    fn output_without_a_reader_waits_and_is_not_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let stdio = Stdio { stdout: make_fifo(folder.path(), "out"), ..Stdio::default() };
+        let (ends, kept) = open(&stdio, "ns", "id").unwrap();
+        File::from(ends.stdout).write_all(b"kept").unwrap();
+        let reader = OpenOptions::new().read(true).open(&stdio.stdout).unwrap();
+        drop(kept);
+        let mut text = String::new();
+        (&reader).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "kept");
+    }
+
+    #[test]
+    fn a_log_program_gets_its_pipes_its_arguments_and_its_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let (script, log) = (folder.path().join("log me.sh"), folder.path().join("log"));
+        let text = "#!/bin/sh\nexec 5>&-\n\
+             echo \"$CONTAINER_NAMESPACE $CONTAINER_ID $1=$2\" > \"$2\"\ncat <&3 >> \"$2\"\n";
+        std::fs::write(&script, text).unwrap();
+        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
+        let uri = format!(
+            "binary://{}?path={}",
+            script.to_str().unwrap().replace(' ', "%20"),
+            log.display()
+        );
+        let stdio = Stdio { stdout: uri.clone(), stderr: uri, ..Stdio::default() };
+        let (ends, mut kept) = open(&stdio, "ns", "id").unwrap();
+        File::from(ends.stdout).write_all(b"a line\n").unwrap();
+        drop(ends.stderr);
+        let mut logger = kept.take_logger().unwrap();
+        assert!(logger.0.wait().unwrap().success());
+        let expected = format!("ns id path={}\na line\n", log.display());
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_log_program_that_dies_is_told_so() {
+        let stdio = Stdio { stdout: "binary:///bin/nothing-here".into(), ..Stdio::default() };
+        let error = open(&stdio, "ns", "id").unwrap_err().to_string();
+        assert_eq!(error, "the log program /bin/nothing-here cannot be started");
+    }
+
+    #[test]
+    fn an_unknown_kind_of_stream_is_refused_by_name() {
+        let stdio = Stdio { stdout: "ttrpc+unix:///x".into(), ..Stdio::default() };
+        let error = open(&stdio, "ns", "id").unwrap_err().to_string();
+        assert!(error.starts_with("stdout is ttrpc+unix:///x, of a kind"), "{error}");
+    }
+}
