@@ -251,4 +251,14 @@ mod tests {
             "#]],
         );
     }
+
+    proptest::proptest! {
+        #[test]
+        fn every_file_has_a_kind_and_only_wasm_runs(bytes: Vec<u8>, start in 0..5usize) {
+            let starts: [&[u8]; 5] = [b"", b"\0asm", b"\x7fELF", b"(module", b"(;"];
+            let kind = Kind::of(&[starts[start], &bytes].concat());
+            proptest::prop_assert_eq!(kind.is_wasm(), kind.refusal().is_none());
+            proptest::prop_assert!(!(kind.is_wasm() && kind.is_native()));
+        }
+    }
 }

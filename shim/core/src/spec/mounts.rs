@@ -16,7 +16,7 @@ const FLAGS: [(&str, bool, u64); 30] = [
     ("atime", true, MS_NOATIME),
     ("dev", true, MS_NODEV),
     ("diratime", true, MS_NODIRATIME),
-    ("dirsync", false, 1 << 7),
+    ("dirsync", false, MS_DIRSYNC),
     ("exec", true, MS_NOEXEC),
     ("iversion", false, MS_I_VERSION),
     ("lazytime", false, MS_LAZYTIME),
@@ -34,7 +34,7 @@ const FLAGS: [(&str, bool, u64); 30] = [
     ("nosuid", false, MS_NOSUID),
     ("nosymfollow", false, MS_NOSYMFOLLOW),
     ("relatime", false, MS_RELATIME),
-    ("remount", false, 1 << 5),
+    ("remount", false, MS_REMOUNT),
     ("ro", false, MS_RDONLY),
     ("rw", true, MS_RDONLY),
     ("silent", false, MS_SILENT),
@@ -49,7 +49,9 @@ const MS_NOSUID: u64 = 1 << 1;
 const MS_NODEV: u64 = 1 << 2;
 const MS_NOEXEC: u64 = 1 << 3;
 const MS_SYNCHRONOUS: u64 = 1 << 4;
+const MS_REMOUNT: u64 = 1 << 5;
 const MS_MANDLOCK: u64 = 1 << 6;
+const MS_DIRSYNC: u64 = 1 << 7;
 const MS_NOSYMFOLLOW: u64 = 1 << 8;
 const MS_NOATIME: u64 = 1 << 10;
 const MS_NODIRATIME: u64 = 1 << 11;
@@ -58,6 +60,10 @@ const MS_RELATIME: u64 = 1 << 21;
 const MS_I_VERSION: u64 = 1 << 23;
 const MS_STRICTATIME: u64 = 1 << 24;
 const MS_LAZYTIME: u64 = 1 << 25;
+
+/// Flags of the file system (and `remount`), not of one mount of it.
+const OF_FILE_SYSTEMS: u64 =
+    MS_SYNCHRONOUS | MS_REMOUNT | MS_MANDLOCK | MS_DIRSYNC | MS_I_VERSION | MS_LAZYTIME;
 
 /// `mount_setattr(2)` attributes for a whole tree: the word, whether it clears, the bits.
 const RECURSIVE: [(&str, bool, u64); 18] = [
@@ -152,15 +158,8 @@ fn one(field: &str, given: &Given, bundle: &Path) -> Result<Mount, Refusal> {
     }
     let read = Options::read(field, given)?;
     let what = what(field, given, bundle, &read)?;
-    if matches!(what, MountWhat::Bind { .. }) && !read.data.is_empty() {
-        // The kernel would ignore them without a word; runc refuses the same (`checkBindOptions`).
-        return Err(invalid(
-            field,
-            format!(
-                "is a bind mount with options for a file system ({}): leave them out",
-                read.data.join(",")
-            ),
-        ));
+    if matches!(what, MountWhat::Bind { .. }) {
+        only_for_binds(field, given, &read)?;
     }
     let kind = given.typ().as_deref().unwrap_or_default();
     if read.copy_up && kind != "tmpfs" {
@@ -178,6 +177,25 @@ fn one(field: &str, given: &Given, bundle: &Path) -> Result<Mount, Refusal> {
         data: read.data.join(","),
         copy_up: read.copy_up,
     })
+}
+
+/// A bind mount has no file system of its own. The kernel would ignore what is for one without a
+/// word; runc refuses the options that it doesn't know (`checkBindOptions`) and passes the flags.
+fn only_for_binds(field: &str, given: &Given, read: &Options<'_>) -> Result<(), Refusal> {
+    let flag = |word: &&str| {
+        find(&FLAGS, word).is_some_and(|(_, clears, bit)| !clears && bit & OF_FILE_SYSTEMS != 0)
+    };
+    let words: Vec<_> = read.data.iter().copied().chain(options(given).filter(flag)).collect();
+    match words.is_empty() {
+        true => Ok(()),
+        false => Err(invalid(
+            field,
+            format!(
+                "is a bind mount with options for a file system ({}): leave them out",
+                words.join(",")
+            ),
+        )),
+    }
 }
 
 fn what(

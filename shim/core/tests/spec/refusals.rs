@@ -248,6 +248,10 @@ fn mounts_that_cannot_be() {
                 "/mounts",
                 r#"[{"destination": "/a", "source": "/b", "options": ["bind", "rslave", "shared"]}]"#,
             ),
+            (
+                "/mounts",
+                r#"[{"destination": "/a", "source": "/b", "options": ["bind", "sync", "ro", "async", "remount"]}]"#,
+            ),
             ("/mounts", r#"[{"destination": "/a\u0000b", "source": "/b", "options": ["bind"]}]"#),
             ("/mounts", r#"[{"destination": "/a", "type": "tmpfs", "options": ["size=1\u0000"]}]"#),
         ],
@@ -261,6 +265,7 @@ fn mounts_that_cannot_be() {
             Unsupported: mounts[0] (/a) is an id-mapped mount, which is not supported: mount it without idmap
             Invalid: mounts[0] (/a) asks for tmpcopyup on "": it works on tmpfs only
             Invalid: mounts[0] (/a) asks for two propagations, Slave and Shared: name one
+            Invalid: mounts[0] (/a) is a bind mount with options for a file system (sync,remount): leave them out
             Invalid: mounts[0] contains a NUL character
             Invalid: mounts[0] (/a) contains a NUL character
         "#]],
