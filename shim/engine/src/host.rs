@@ -1,10 +1,12 @@
 //! What a guest is given: the state behind its imports.
 
+use std::path::Path;
+
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
-use wherry_core::plan::Run;
+use wherry_core::plan::{Preopen, Run};
 
 use crate::http::outgoing::Outgoing;
 use crate::stdio::{Patience, Streams};
@@ -62,10 +64,30 @@ fn builder(run: &Run, streams: &Streams, patience: Patience) -> wasmtime::Result
         .allow_udp(true)
         .allow_ip_name_lookup(true)
         .inherit_network();
+    let mut open = |host: &str, guest: &str, read_only: bool| {
+        let rights = if read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
+        let opened = wasi.preopened_dir(host, guest, rights).map(drop);
+        opened.map_err(|error| error.context(format!("cannot open {host}")))
+    };
     for preopen in &run.preopens {
-        let rights = if preopen.read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
-        wasi.preopened_dir(&preopen.path, &preopen.path, rights)
-            .map_err(|error| error.context(format!("cannot open {}", preopen.path)))?;
+        open(&preopen.path, &preopen.path, preopen.read_only)?;
+    }
+    if let Some(preopen) = preopen_of_cwd(run) {
+        open(&run.cwd, ".", preopen.read_only)?;
     }
     Ok(wasi)
+}
+
+/// The preopen whose rights the initial directory has, if the guest gets that directory as `.`.
+///
+/// WASI has no working directory for file names: libraries keep one, and wasi-libc's starts at
+/// `/`, for components too. It also takes `.` and `/` for the same preopen, the last one given. So
+/// with a preopen of `/`, relative names are relative to `/`, and adding `.` would break absolute
+/// ones; without it they can be made to work.
+fn preopen_of_cwd(run: &Run) -> Option<&Preopen> {
+    let holds_cwd = |preopen: &&Preopen| Path::new(&run.cwd).starts_with(&preopen.path);
+    if run.preopens.iter().any(|preopen| preopen.path == "/") {
+        return None;
+    }
+    run.preopens.iter().filter(holds_cwd).max_by_key(|preopen| preopen.path.len())
 }
