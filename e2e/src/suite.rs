@@ -117,13 +117,28 @@ pub fn main(name: &str, cases: &[Case]) -> ExitCode {
     main_on(name, || Ok(World::new(Containerd::chosen()?)), cases)
 }
 
+/// As [`main`], one case after another.
+pub fn main_in_order(name: &str, cases: &[Case]) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    run(name, arguments, || Ok(World::new(Containerd::chosen()?)), cases)
+}
+
 /// Runs the cases on whatever `start` makes.
 pub fn main_on<W: Ground>(
     name: &str,
     start: impl FnOnce() -> Result<W>,
     cases: &[Case<W>],
 ) -> ExitCode {
-    let arguments = Arguments::from_args();
+    run(name, Arguments::from_args(), start, cases)
+}
+
+fn run<W: Ground>(
+    name: &str,
+    arguments: Arguments,
+    start: impl FnOnce() -> Result<W>,
+    cases: &[Case<W>],
+) -> ExitCode {
     if arguments.list {
         let names = cases.iter().map(|(name, _, _)| Trial::test(*name, || Ok(())));
         return conclude(&libtest_mimic::run(&arguments, names.collect()));

@@ -167,10 +167,11 @@ impl Container {
             spec: self.spec(&id, &containerd.place.tag),
             labels: Vec::new(),
         };
-        let mounts = client.prepare_snapshot(&id, &self.image.chain_id)?;
         let pipes = Pipes::new(containerd.place.path(&format!("io-{id}")), self.stdin.is_some());
         let mut took = Duration::ZERO;
+        // The container first: it holds the snapshot, which nobody else keeps from being collected.
         let made = client.create_container(new).and_then(|()| {
+            let mounts = client.prepare_snapshot(&id, &self.image.chain_id)?;
             let before = Instant::now();
             let made = client.create_task(&id, mounts, &pipes.stdio);
             took = before.elapsed();
@@ -185,8 +186,8 @@ impl Container {
                 Ok((task, took))
             }
             Err(refused) => {
-                client.delete_container(&id).ok();
                 client.remove_snapshot(&id).ok();
+                client.delete_container(&id).ok();
                 Err(refused)
             }
         }
@@ -260,8 +261,8 @@ impl Task {
     }
 
     pub fn delete_rest(&mut self) -> Result<()> {
-        self.client.delete_container(&self.id).context("delete container")?;
-        self.client.remove_snapshot(&self.id).context("remove snapshot")
+        self.client.remove_snapshot(&self.id).context("remove snapshot")?;
+        self.client.delete_container(&self.id).context("delete container")
     }
 
     /// All of stdout and stderr: waits for their ends, which must come once the task is over.
@@ -312,8 +313,8 @@ impl Drop for Task {
         self.client.kill(&self.id, 9).ok();
         self.client.wait(&self.id, Duration::from_secs(10)).ok();
         self.client.delete_task(&self.id).ok();
-        self.client.delete_container(&self.id).ok();
         self.client.remove_snapshot(&self.id).ok();
+        self.client.delete_container(&self.id).ok();
     }
 }
 

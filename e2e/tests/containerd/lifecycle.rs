@@ -11,8 +11,6 @@ use wherry_e2e::command::until;
 use wherry_e2e::suite::{Case, For, World};
 use wherry_e2e::task::{RUN, Task};
 
-use crate::examples::is;
-
 const TERM: u32 = 15;
 const KILL: u32 = 9;
 
@@ -58,7 +56,7 @@ pub(crate) const CASES: &[Case] = &[
         ends(task, KILL, 137)
     }),
     ("metrics_are_there_before_and_after_the_end", For::Any, metrics),
-    ("events_come_in_order", For::Any, events),
+    ("events_come_in_order", For::Wherry, events),
     ("ctr_run_shows_what_a_person_sees", For::Any, |w| {
         let image = w.image("exit")?;
         let words = [
@@ -71,7 +69,10 @@ pub(crate) const CASES: &[Case] = &[
             "/exit.wasm",
             "42",
         ];
-        is(w.containerd.ctr_output(&words, b"")?, 42, "", "")
+        let done = w.containerd.ctr_output(&words, b"")?;
+        // containerd 2.4 itself may say on stderr what it thinks of version 1 of cgroups.
+        ensure!(done.code == 42 && done.stdout.is_empty(), "{done}");
+        Ok(())
     }),
     ("a_second_exec_of_a_missing_container_is_not_found", For::Any, |w| {
         let refused = w.containerd.client().exec("nobody", "e", json!({})).err().context("exec")?;
