@@ -34,7 +34,13 @@ pub fn signal(pidfd: impl AsFd, number: u32) -> Result<()> {
     let fd = pidfd.as_fd().as_raw_fd();
     // SAFETY: the call takes numbers and a null pointer, which asks the kernel to fill in the rest.
     let sent = unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, fd, number, std::ptr::null::<libc::siginfo_t>(), 0)
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            fd,
+            number,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
     };
     match sent {
         0 => Ok(()),

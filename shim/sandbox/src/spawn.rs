@@ -157,7 +157,8 @@ fn write_map(pid: u32, file: &str, maps: &[plan::IdMapping], field: &str) -> Res
         .doing(|| format!("mapping ids by {field} ({})", lines.trim().replace('\n', ", ")))
 }
 
-fn end(born: &Born) {
+/// Kills a child of ours and takes its exit status.
+pub(crate) fn end(born: &Born) {
     // Gone already is what we want.
     let _ = rustix::process::pidfd_send_signal(&born.pidfd, Signal::KILL);
     reap(born);

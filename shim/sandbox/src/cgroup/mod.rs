@@ -18,6 +18,7 @@ use wherry_core::plan;
 use crate::error::Doing;
 use crate::{Error, Result};
 
+mod dbus;
 mod devices;
 mod hierarchy;
 mod kill;
@@ -136,6 +137,9 @@ impl Cgroup {
 
     /// Changes what is named and leaves the rest.
     pub fn update(&self, resources: &LinuxResources) -> Result<()> {
+        if let Some(unit) = &self.locator.unit {
+            systemd::update(unit, Hierarchies::of_this_node()?, resources)?;
+        }
         if self.is_v2() {
             self.apply(&v2::settings(resources)?)?;
         } else {
@@ -151,13 +155,13 @@ impl Cgroup {
     /// Removes the groups with their children. Gone already is done.
     pub fn delete(&self) -> Result<()> {
         self.release_placeholder();
+        if let Some(unit) = &self.locator.unit {
+            systemd::stop(unit);
+        }
         let mut failed = Ok(());
         for folder in &self.locator.folders {
             // One that does not go must not keep the others.
             failed = failed.and(kill::remove_tree(&folder.path));
-        }
-        if let Some(unit) = &self.locator.unit {
-            systemd::stop(unit);
         }
         failed
     }

@@ -1,11 +1,20 @@
-//! A group that systemd makes: a transient scope, asked for over D-Bus.
+//! A group that systemd makes: a transient scope, asked for over D-Bus
+//! (org.freedesktop.systemd1(5), runc `opencontainers/cgroups/systemd`).
+//!
+//! systemd makes no scope without a process, and the guest is born inside of its group: so a
+//! process that only waits holds the scope until the guest is there.
 
 use std::path::PathBuf;
 
 use oci_spec::runtime::LinuxResources;
 
 use super::Hierarchies;
+use super::dbus::{Bus, Value};
+use crate::error::Doing;
+use crate::sys::{self, Born, Side};
 use crate::{Error, Result};
+
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 
 /// The unit to make.
 #[derive(Debug)]
@@ -16,24 +25,213 @@ pub(super) struct Scope {
 
 /// A process that holds the scope until the guest is in it.
 #[derive(Debug)]
-pub(super) struct Placeholder {}
+pub(super) struct Placeholder(Born);
 
 impl Scope {
+    /// From the three parts of a `cgroupsPath` such as `system.slice:cri-containerd:id`.
     pub(super) fn new(slice: &str, prefix: &str, name: &str) -> Result<Scope> {
-        Ok(Scope { unit: format!("{prefix}-{name}.scope"), slice: slice.into() })
+        let slice = if slice.is_empty() { "system.slice" } else { slice };
+        let plain = |s: &str| !s.contains('/') && !s.starts_with('.');
+        if !slice.ends_with(".slice") || !plain(slice) || !plain(name) || name.is_empty() {
+            return Err(Error::Refused(format!(
+                "linux.cgroupsPath {slice}:{prefix}:{name}: with the systemd driver it is \
+                 slice:prefix:name, such as system.slice:cri-containerd:id"
+            )));
+        }
+        let unit = match prefix {
+            "" => format!("{name}.scope"),
+            prefix => format!("{prefix}-{name}.scope"),
+        };
+        Ok(Scope { unit, slice: slice.into() })
     }
 
+    /// Where systemd puts it: `a-b.slice` lies in `a.slice` (systemd.slice(5)).
     pub(super) fn path(&self) -> PathBuf {
-        PathBuf::from(&self.slice).join(&self.unit)
+        let mut path = PathBuf::from("/");
+        let stem = self.slice.trim_end_matches(".slice");
+        let parts = stem.split('-').filter(|part| !part.is_empty());
+        let mut name = String::new();
+        for part in parts {
+            if !name.is_empty() {
+                name.push('-');
+            }
+            name.push_str(part);
+            path.push(format!("{name}.slice"));
+        }
+        path.push(&self.unit);
+        path
     }
 }
 
+/// Makes the scope and waits until systemd says that it stands.
 pub(super) fn start(
-    _scope: &Scope,
-    _hierarchies: &Hierarchies,
-    _resources: &LinuxResources,
+    scope: &Scope,
+    hierarchies: &Hierarchies,
+    resources: &LinuxResources,
 ) -> Result<Placeholder> {
-    Err(Error::Refused("linux.cgroupsPath names a systemd scope, which comes next".into()))
+    let doing = || format!("asking systemd for the scope {} (linux.cgroupsPath)", scope.unit);
+    let placeholder = Placeholder::start()?;
+    let mut properties = vec![
+        ("Description", Value::text(format!("container {}", scope.unit))),
+        ("Slice", Value::text(&scope.slice)),
+        ("PIDs", Value::Numbers(vec![placeholder.0.pid])),
+        // What is below is ours to arrange.
+        ("Delegate", Value::Flag(true)),
+        ("DefaultDependencies", Value::Flag(false)),
+        ("MemoryAccounting", Value::Flag(true)),
+        ("CPUAccounting", Value::Flag(true)),
+        ("TasksAccounting", Value::Flag(true)),
+        // A scope that ended badly is not to be kept for someone to look at.
+        ("CollectMode", Value::text("inactive-or-failed")),
+    ];
+    properties.extend(limits(hierarchies, resources));
+    let body = [
+        Value::text(&scope.unit),
+        Value::text("replace"),
+        Value::Properties(properties),
+        Value::NoUnits,
+    ];
+    let mut bus = Bus::connect().doing(doing)?;
+    bus.watch_jobs().doing(doing)?;
+    let job = bus.call(MANAGER, "StartTransientUnit", &body).doing(doing)?;
+    let result = bus.wait_for_job(&job).doing(doing)?;
+    if result != "done" {
+        return Err(Error::Refused(format!("{}: the job ended as {result}", doing())));
+    }
+    Ok(placeholder)
 }
 
-pub(super) fn stop(_unit: &str) {}
+/// Tells systemd too, which would set its own values again at its next reload.
+pub(super) fn update(
+    unit: &str,
+    hierarchies: &Hierarchies,
+    resources: &LinuxResources,
+) -> Result<()> {
+    let properties = limits(hierarchies, resources);
+    if properties.is_empty() {
+        return Ok(());
+    }
+    let body = [Value::text(unit), Value::Flag(true), Value::Properties(properties)];
+    let changed = || -> std::io::Result<()> {
+        Bus::connect()?.call(MANAGER, "SetUnitProperties", &body).map(drop)
+    };
+    changed().doing(|| format!("telling systemd about linux.resources of {unit}"))
+}
+
+/// Gone already, or no systemd any more, is done.
+pub(super) fn stop(unit: &str) {
+    if let Ok(mut bus) = Bus::connect() {
+        let _ = bus.call(MANAGER, "StopUnit", &[Value::text(unit), Value::text("replace")]);
+        let _ = bus.call(MANAGER, "ResetFailedUnit", &[Value::text(unit)]);
+    }
+}
+
+/// The resources that systemd writes to the same files as we do.
+fn limits(hierarchies: &Hierarchies, resources: &LinuxResources) -> Vec<(&'static str, Value)> {
+    let unified = matches!(hierarchies, Hierarchies::Unified(_));
+    let mut out = Vec::new();
+    let number = |n: i64| Value::Number(u64::try_from(n).unwrap_or(u64::MAX));
+    if let Some(memory) = resources.memory() {
+        if let Some(limit) = memory.limit().filter(|l| *l != 0) {
+            out.push((if unified { "MemoryMax" } else { "MemoryLimit" }, number(limit)));
+        }
+        if let (true, Some(swap), Some(limit)) = (unified, memory.swap(), memory.limit())
+            && swap > 0
+            && limit > 0
+        {
+            out.push(("MemorySwapMax", number(swap - limit)));
+        }
+        if let (true, Some(low)) = (unified, memory.reservation().filter(|r| *r > 0)) {
+            out.push(("MemoryLow", number(low)));
+        }
+    }
+    if let Some(cpu) = resources.cpu() {
+        if let Some(shares) = cpu.shares().filter(|s| *s != 0) {
+            out.push(match unified {
+                true => ("CPUWeight", Value::Number(super::v2::weight_of_shares(shares))),
+                false => ("CPUShares", Value::Number(shares)),
+            });
+        }
+        if let Some(quota) = cpu.quota().filter(|q| *q != 0) {
+            let period = cpu.period().filter(|p| *p != 0).unwrap_or(100_000);
+            // systemd rounds to 10 ms for a second and writes what it has: as runc, upwards.
+            let per_second = u64::try_from(quota)
+                .map_or(u64::MAX, |q| (q * 1_000_000 / period).next_multiple_of(10_000));
+            out.push(("CPUQuotaPerSecUSec", Value::Number(per_second)));
+            out.push(("CPUQuotaPeriodUSec", Value::Number(period)));
+        }
+    }
+    if let Some(pids) = resources.pids().map(|p| p.limit()).filter(|l| *l != 0) {
+        out.push(("TasksMax", number(pids)));
+    }
+    out
+}
+
+impl Placeholder {
+    fn start() -> Result<Placeholder> {
+        // SAFETY: the child makes three system calls and waits.
+        match unsafe { sys::fork(0, None, libc::SIGCHLD) } {
+            Ok(Side::Child) => {
+                let _ = sys::close_from(0);
+                loop {
+                    // Nothing to poll, for ever: until it is killed.
+                    let _ = rustix::event::poll(&mut [], None);
+                }
+            }
+            Ok(Side::Parent(born)) => Ok(Placeholder(born)),
+            Err(errno) => Err(errno).doing(|| "starting a process that holds the scope".into()),
+        }
+    }
+}
+
+impl Drop for Placeholder {
+    fn drop(&mut self) {
+        crate::spawn::end(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_lies_where_systemd_puts_it() {
+        let path = |slice, prefix, name| Scope::new(slice, prefix, name).unwrap().path();
+        let kubepods = "kubepods-burstable-pod1_2.slice";
+        assert_eq!(
+            path(kubepods, "cri-containerd", "abc").display().to_string(),
+            "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1_2.slice/\
+             cri-containerd-abc.scope"
+        );
+        assert_eq!(path("", "docker", "x").display().to_string(), "/system.slice/docker-x.scope");
+        assert_eq!(path("-.slice", "", "x").display().to_string(), "/x.scope");
+        assert!(Scope::new("../x", "a", "b").is_err());
+        assert!(Scope::new("a.slice", "a", "../b").is_err());
+    }
+
+    #[test]
+    fn systemd_is_told_the_same_limits() {
+        let resources: LinuxResources = serde_json::from_str(
+            r#"{"memory":{"limit":100,"swap":150},"cpu":{"shares":1024,"quota":25001},
+                "pids":{"limit":-1}}"#,
+        )
+        .unwrap();
+        let told = |h: &Hierarchies| {
+            let one = |(k, v): (&str, Value)| match v {
+                Value::Number(n) => format!("{k}={n} "),
+                _ => format!("{k} "),
+            };
+            limits(h, &resources).into_iter().map(one).collect::<String>()
+        };
+        assert_eq!(
+            told(&Hierarchies::Unified("/".into())),
+            "MemoryMax=100 MemorySwapMax=50 CPUWeight=100 CPUQuotaPerSecUSec=260000 \
+             CPUQuotaPeriodUSec=100000 TasksMax=18446744073709551615 "
+        );
+        assert_eq!(
+            told(&Hierarchies::Legacy(Vec::new())),
+            "MemoryLimit=100 CPUShares=1024 CPUQuotaPerSecUSec=260000 CPUQuotaPeriodUSec=100000 \
+             TasksMax=18446744073709551615 "
+        );
+    }
+}

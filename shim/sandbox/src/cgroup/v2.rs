@@ -160,7 +160,7 @@ fn cpu_settings(cpu: &LinuxCpu, out: &mut Vec<Setting>) -> Result<()> {
 /// Shares [2, 262144] as a weight [1, 10000] with 1024 at 100, which is the default of both
 /// (`opencontainers/cgroups` 0.0.3 `ConvertCPUSharesToCgroupV2Value`; a straight line between the
 /// ends made 1024 shares a weight of 39).
-fn weight_of_shares(shares: u64) -> u64 {
+pub(super) fn weight_of_shares(shares: u64) -> u64 {
     match shares {
         0..=2 => 1,
         262_144.. => 10_000,

@@ -2,6 +2,7 @@
 
 mod confinement;
 mod files;
+mod groups;
 mod identity;
 mod jail;
 mod lifecycle;
