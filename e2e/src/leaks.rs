@@ -77,6 +77,16 @@ pub fn pids_of_containers(containerd: &Containerd) -> Vec<u32> {
     pids_of(&containerd.place, containerd.daemon_pid())
 }
 
+/// The shim of a container: the one whose arguments name it.
+pub fn shim_of(containerd: &Containerd, id: &str) -> Option<u32> {
+    let is_shim = |pid: &u32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words).replace('\0', " ");
+        words.contains("containerd-shim-") && words.contains(id)
+    };
+    pids_of_containers(containerd).into_iter().find(is_shim)
+}
+
 /// Processes in the place's mount namespace, in one of our cgroups, with one of our mounts, or that name us.
 fn pids_of(place: &Place, daemon: Option<u32>) -> Vec<u32> {
     let namespace_of = |pid| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();

@@ -40,6 +40,9 @@ pub struct Container {
     mounts: Vec<Value>,
     /// `None`: no stdin at all. `Some`: this, and then its end.
     stdin: Option<Vec<u8>>,
+    terminal: bool,
+    /// Where both outputs go instead of our FIFOs: `file://` or `binary://`.
+    log: Option<String>,
     edits: Vec<Edit>,
     runtime: Option<String>,
     id: Option<String>,
@@ -59,6 +62,8 @@ impl Container {
             env: Vec::new(),
             mounts: Vec::new(),
             stdin: None,
+            terminal: false,
+            log: None,
             edits: Vec::new(),
             runtime: None,
             id: None,
@@ -78,6 +83,18 @@ impl Container {
 
     pub fn stdin(mut self, text: &str) -> Container {
         self.stdin = Some(text.as_bytes().to_vec());
+        self
+    }
+
+    /// With a terminal: one output, and lines that end as a terminal's do.
+    pub fn terminal(mut self) -> Container {
+        self.terminal = true;
+        self.edit(|spec| spec["process"]["terminal"] = json!(true))
+    }
+
+    /// With outputs that are not FIFOs but `file://` or `binary://` addresses.
+    pub fn log(mut self, uri: &str) -> Container {
+        self.log = Some(uri.to_string());
         self
     }
 
@@ -167,7 +184,17 @@ impl Container {
             spec: self.spec(&id, &containerd.place.tag),
             labels: Vec::new(),
         };
-        let pipes = Pipes::new(containerd.place.path(&format!("io-{id}")), self.stdin.is_some());
+        let mut pipes =
+            Pipes::new(containerd.place.path(&format!("io-{id}")), self.stdin.is_some());
+        pipes.stdio.terminal = self.terminal;
+        if self.terminal {
+            pipes.stdio.stderr.clear();
+            pipes.unused(&["err"]);
+        }
+        if let Some(log) = self.log.take() {
+            (pipes.stdio.stdout, pipes.stdio.stderr) = (log.clone(), log);
+            pipes.unused(&["out", "err"]);
+        }
         let mut took = Duration::ZERO;
         // The container first: it holds the snapshot, which nobody else keeps from being collected.
         let made = client.create_container(new).and_then(|()| {
@@ -346,6 +373,13 @@ impl Pipes {
         };
         let (out, err) = (Collector::new(path("out")), Collector::new(path("err")));
         Pipes { folder, stdio, out, err, feeder: None }
+    }
+
+    /// Outputs that nobody will open: opened and closed, so that they end.
+    fn unused(&self, names: &[&str]) {
+        for name in names {
+            File::options().write(true).open(self.folder.join(name)).ok();
+        }
     }
 
     fn feed(&mut self, input: Vec<u8>) {

@@ -31,6 +31,14 @@ const CASES: &[Case] = &[
     ("a_guest_killed_while_running_is_an_exit", For::Any, |w| guest_killed(w, Stage::Running)),
     ("a_compiler_killed_is_an_error_and_the_next_one_works", For::Wherry, compiler_killed),
     ("a_shim_killed_while_compiling_leaves_nothing", For::Wherry, shim_killed_compiling),
+    ("a_corrupt_entry_of_the_cache_is_compiled_again", For::Wherry, |w| {
+        damaged(w, |code| code[5000] ^= 1)
+    }),
+    ("a_truncated_entry_of_the_cache_is_compiled_again", For::Wherry, |w| {
+        damaged(w, |code| code.truncate(5000))
+    }),
+    ("an_empty_entry_of_the_cache_is_compiled_again", For::Wherry, |w| damaged(w, Vec::clear)),
+    ("a_full_disk_is_told_or_harms_nothing", For::Wherry, full_disk),
     ("containerd_restarts_under_a_running_program", For::Any, |w| restart(w, World::stop)),
     ("containerd_crashes_under_a_running_program", For::Any, |w| restart(w, World::crash)),
     ("output_written_while_containerd_is_away_is_kept", For::Any, output_meanwhile),
@@ -84,15 +92,8 @@ fn name_of(pid: u32) -> String {
     fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_string()
 }
 
-/// The shim of a task: a process whose arguments name it.
 fn shim_of(world: &World, id: &str) -> Result<u32> {
-    let shim = |pid: &u32| {
-        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let words = String::from_utf8_lossy(&words).replace('\0', " ");
-        words.contains("containerd-shim-") && words.contains(id)
-    };
-    let all = leaks::pids_of_containers(&world.containerd);
-    all.into_iter().find(shim).with_context(|| format!("no shim of {id}"))
+    leaks::shim_of(&world.containerd, id).with_context(|| format!("no shim of {id}"))
 }
 
 fn kill_9(pid: u32) -> Result<()> {
@@ -201,6 +202,55 @@ fn shim_killed_compiling(world: &World) -> Result<()> {
     let (made, ()) = while_compiling(world, &image, |_| kill_9(shim_of(world, "compiling")?))?;
     ensure!(made.is_err(), "it was made without a shim");
     nothing_left(world, "compiling")?;
+    works(world)
+}
+
+/// Files of compiled code.
+fn compiled(world: &World) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![world.containerd.place.path("wherry")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "cwasm") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+fn damaged(world: &World, damage: fn(&mut Vec<u8>)) -> Result<()> {
+    works(world)?;
+    let all = compiled(world);
+    ensure!(!all.is_empty(), "nothing is in the cache");
+    for path in &all {
+        let mut code = fs::read(path)?;
+        damage(&mut code);
+        // Another file in its place, as a broken disk or a crash would leave it: nobody has this one mapped.
+        fs::remove_file(path)?;
+        fs::write(path, code)?;
+    }
+    works(world)
+}
+
+fn full_disk(world: &World) -> Result<()> {
+    let inside = |words: &[&str]| {
+        let mut command = world.containerd.place.command(words[0]);
+        wherry_e2e::command::run(command.args(&words[1..]), b"", RUN)?.ok()
+    };
+    inside(&["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", "/var/lib/wherry"])?;
+    let done = world.guest("args")?.args(&["a"]).run(&world.containerd);
+    inside(&["umount", "/var/lib/wherry"])?;
+    match done {
+        Ok(done) => ensure!(done.code == 0 && done.stdout == "1 \"a\"\n", "{done}"),
+        Err(refused) => {
+            let told = format!("{refused:#}");
+            ensure!(told.contains("space") && told.contains("/var/lib/wherry"), "{told}");
+        }
+    }
     works(world)
 }
 

@@ -8,6 +8,7 @@ use containerd_client::tonic::Code;
 use serde_json::json;
 use wherry_e2e::client::TaskStatus;
 use wherry_e2e::command::until;
+use wherry_e2e::leaks;
 use wherry_e2e::suite::{Case, For, World};
 use wherry_e2e::task::{RUN, Task};
 
@@ -57,6 +58,7 @@ pub(crate) const CASES: &[Case] = &[
     }),
     ("metrics_are_there_before_and_after_the_end", For::Any, metrics),
     ("events_come_in_order", For::Wherry, events),
+    ("containers_of_a_pod_share_a_shim_and_not_their_fate", For::Any, pod),
     ("ctr_run_shows_what_a_person_sees", For::Any, |w| {
         let image = w.image("exit")?;
         let words = [
@@ -199,6 +201,27 @@ fn metrics(world: &World) -> Result<()> {
         ensure!(metrics.type_url == kind, "after the end: {}", metrics.type_url);
     }
     ends_already(task, 137)
+}
+
+fn pod(world: &World) -> Result<()> {
+    let member = |number: u32| -> Result<Task> {
+        let id = format!("pod-member-{number}");
+        let container = world.guest("sleep")?.id(&id);
+        let container = container.annotation("io.kubernetes.cri.sandbox-id", "pod-member-1");
+        let container = container.annotation("io.kubernetes.cri.container-type", "container");
+        let task = container.create(&world.containerd)?;
+        task.start()?;
+        task.says("sleeping")?;
+        Ok(task)
+    };
+    let (first, second, third) = (member(1)?, member(2)?, member(3)?);
+    let shim = |task: &Task| leaks::shim_of(&world.containerd, &task.id);
+    ensure!(shim(&first).is_some() && shim(&second).is_none() && shim(&third).is_none());
+    // The container that the shim is named after goes; the others stay.
+    ends(first, KILL, 137)?;
+    ends(second, KILL, 137)?;
+    ensure!(third.client().state(&third.id)?.0 == TaskStatus::Running);
+    ends(third, KILL, 137)
 }
 
 fn events(world: &World) -> Result<()> {

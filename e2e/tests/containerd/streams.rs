@@ -1,6 +1,10 @@
 //! stdin, stdout and stderr: whole, in order, and closed when they are over.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use anyhow::{Result, ensure};
+use wherry_e2e::command::until;
 use wherry_e2e::suite::{Case, For, World};
 use wherry_e2e::task::RUN;
 
@@ -19,6 +23,12 @@ pub(crate) const CASES: &[Case] = &[
     ("output_comes_before_the_end", For::Any, comes_at_once),
     ("a_log_is_complete", For::Any, |w| complete(w, "lines")),
     ("a_log_is_complete_p2", For::Any, |w| complete(w, "lines-p2")),
+    ("a_terminal_ends_its_lines_as_terminals_do", For::Any, |w| {
+        let done = w.guest("hello")?.terminal().run(&w.containerd)?;
+        is(done, 0, "Hello, World!\r\n", "")
+    }),
+    ("a_log_goes_to_a_file", For::Any, file_log),
+    ("a_log_goes_to_a_program", For::Any, program_log),
 ];
 
 fn copies(world: &World, guest: &str, text: &str) -> Result<()> {
@@ -61,5 +71,39 @@ fn complete(world: &World, guest: &str) -> Result<()> {
     ensure!(done.code == 0, "code {}", done.code);
     ensure!(done.stdout == stdout, "{} bytes of {} on stdout", done.stdout.len(), stdout.len());
     ensure!(done.stderr == stderr, "{} bytes of {} on stderr", done.stderr.len(), stderr.len());
+    Ok(())
+}
+
+/// `ctr run --log-uri file://…`
+fn file_log(world: &World) -> Result<()> {
+    let file = world.folder("logs")?.join("of-lines");
+    let uri = format!("file://{}", file.display());
+    let done = world.guest("lines")?.args(&["20"]).log(&uri).run(&world.containerd)?;
+    ensure!(done.code == 0, "{done}");
+    let text = fs::read_to_string(&file)?;
+    ensure!(text.lines().filter(|line| line.starts_with("line ")).count() == 20, "{text}");
+    ensure!(text.lines().filter(|line| line.starts_with("error ")).count() == 2, "{text}");
+    Ok(())
+}
+
+/// `nerdctl run -d` logs by a program: descriptors 3 and 4 are the outputs, 5 is closed when it is ready.
+fn program_log(world: &World) -> Result<()> {
+    let folder = world.folder("logger")?;
+    let program = folder.join("logger.sh");
+    // containerd's shim for runc ends it by SIGTERM as soon as the task is deleted; the rest must still be read.
+    let script = format!(
+        "#!/bin/sh\ntrap '' TERM\nexec 5>&-\ncat <&4 >{at}/err &\ncat <&3 >{at}/out\nwait\necho \"$CONTAINER_ID\" >{at}/done\n",
+        at = folder.display()
+    );
+    fs::write(&program, script)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    let uri = format!("binary://{}", program.display());
+    let container = world.guest("lines")?.args(&["20"]).log(&uri).id("logged");
+    let done = container.run(&world.containerd)?;
+    ensure!(done.code == 0, "{done}");
+    ensure!(until(RUN, || folder.join("done").exists()), "the program has not seen the end");
+    ensure!(fs::read_to_string(folder.join("done"))? == "logged\n");
+    ensure!(fs::read_to_string(folder.join("out"))?.lines().count() == 20);
+    ensure!(fs::read_to_string(folder.join("err"))? == "error 00000010\nerror 00000020\n");
     Ok(())
 }
