@@ -1,6 +1,6 @@
 //! Control groups of this node, made and removed.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command};
 
 use expect_test::expect;
@@ -8,15 +8,7 @@ use oci_spec::runtime::LinuxResources;
 use wherry_core::plan;
 use wherry_sandbox::cgroup::{Cgroup, Hierarchies};
 
-use crate::rig::wait_readable;
-
-/// The v2 hierarchy of this node: where a node of v1 has it beside, it has no controllers, but
-/// everything else.
-fn unified() -> Hierarchies {
-    let places = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(PathBuf::from);
-    let found = places.into_iter().find(|p| p.join("cgroup.controllers").exists());
-    Hierarchies::Unified(found.expect("no cgroup v2 hierarchy is mounted on this node"))
-}
+use crate::rig::{unified, wait_readable};
 
 fn plan(name: &str, resources: &str) -> plan::Cgroup {
     plan::Cgroup {

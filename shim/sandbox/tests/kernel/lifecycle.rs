@@ -109,6 +109,43 @@ fn a_user_namespace_maps_ids() {
     .assert_eq(&created.start_and_finish());
 }
 
+/// Born by `CLONE_INTO_CGROUP`, which has no v1.
+#[test]
+fn a_guest_is_born_into_a_v2_group() {
+    let rig = Rig::new();
+    let created = rig.create_below(&crate::rig::unified(), &["cwd"]).unwrap();
+    assert!(created.cgroup.is_v2());
+    assert_eq!(created.cgroup.pids().unwrap(), [created.child.pid]);
+    assert_eq!(created.start_and_finish(), "cwd: /\n");
+}
+
+/// A bundle that is its owner's alone, as containerd leaves it: the user namespace's root is
+/// nobody there.
+#[test]
+fn a_user_namespace_does_not_need_to_walk_to_its_files() {
+    let home = tempfile::tempdir().unwrap();
+    let (root, volume) = (home.path().join("rootfs"), home.path().join("volume"));
+    for folder in [&root, &volume, &root.join("proc"), &root.join("dev")] {
+        fs::create_dir(folder).unwrap();
+    }
+    fs::write(volume.join("file"), "from a volume").unwrap();
+    std::os::unix::fs::chown(&root, Some(100_000), Some(100_000)).unwrap();
+    let closed = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    fs::set_permissions(home.path(), closed).unwrap();
+    let mut rig = Rig::new();
+    rig.sandbox.rootfs = root;
+    rig.sandbox.namespaces.push(Namespace { kind: Kind::User, path: None });
+    let map = vec![IdMapping { container: 0, host: 100_000, size: 65_536 }];
+    (rig.sandbox.uid_mappings, rig.sandbox.gid_mappings) = (map.clone(), map);
+    rig.mount(crate::rig::bind(&volume, "/volume"));
+    expect![[r#"
+        cat /volume/file: from a volume
+        ls /proc/1: 
+        thread-mem rw: read-only filesystem or storage medium
+    "#]]
+    .assert_eq(&rig.run(&["cat /volume/file", "ls /proc/1", "thread-mem rw"]));
+}
+
 #[test]
 fn what_fails_before_exec_is_told_over_the_wire() {
     let mut rig = Rig::new();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use oci_spec::runtime::{Hooks, LinuxDevice, LinuxNamespaceType as Kind};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use wherry_core::plan::{self, Mount, MountFlags, MountWhat, Namespace, Propagation, Recursive};
-use wherry_sandbox::cgroup::Cgroup;
+use wherry_sandbox::cgroup::{Cgroup, Hierarchies};
 use wherry_sandbox::hooks::{State, Status};
 use wherry_sandbox::spawn::{Child, spawn};
 use wherry_sandbox::wire::{Setup, SetupFds, ToGuest, ToShim};
@@ -61,12 +61,20 @@ impl Rig {
 
     /// Up to `Ready`, or why not.
     pub(crate) fn create(&self, commands: &[&str]) -> Result<Created, String> {
+        self.create_below(Hierarchies::of_this_node().unwrap(), commands)
+    }
+
+    pub(crate) fn create_below(
+        &self,
+        hierarchies: &Hierarchies,
+        commands: &[&str],
+    ) -> Result<Created, String> {
         let plan = plan::Cgroup {
             place: plan::CgroupPlace::Path(format!("/wherry-test/{}", self.id).into()),
             resources: self.resources.clone(),
             devices: Vec::new(),
         };
-        let cgroup = Cgroup::create(&plan).map_err(|e| e.sentence())?;
+        let cgroup = Cgroup::create_in(hierarchies, &plan).map_err(|e| e.sentence())?;
         let created = self.create_in(&cgroup, commands);
         match created {
             Ok((child, output)) => Ok(Created { child, cgroup, output, id: self.id.clone() }),
@@ -195,6 +203,14 @@ pub(crate) fn wait_readable(fd: impl AsFd) {
     let limit = Timespec::try_from(Duration::from_secs(10)).unwrap();
     let ready = rustix::event::poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&limit)).unwrap();
     assert_eq!(ready, 1, "nothing came within 10 s");
+}
+
+/// The v2 hierarchy of this node: where a node of v1 has it beside, it has no controllers, but
+/// everything else.
+pub(crate) fn unified() -> Hierarchies {
+    let places = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(PathBuf::from);
+    let found = places.into_iter().find(|p| p.join("cgroup.controllers").exists());
+    Hierarchies::Unified(found.expect("no cgroup v2 hierarchy is mounted on this node"))
 }
 
 pub(crate) fn bind(source: impl Into<PathBuf>, destination: &str) -> Mount {
