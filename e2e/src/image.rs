@@ -245,3 +245,36 @@ impl Blobs {
 pub fn sha256(content: &[u8]) -> String {
     Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(form: Form, media_types: &[&str], chained: bool) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let recipe = Recipe::program("test/app:1", "bin/app.wasm", b"\0asm\x0d\0\x01\0".to_vec());
+        let image = recipe.form(form).pack(&folder.path().join("image.tar")).expect("packed");
+        let tar = fs::read(&image.tar).expect("written");
+        let mut seen = Vec::new();
+        for entry in tar::Archive::new(tar.as_slice()).entries().expect("a tar") {
+            let mut text = String::new();
+            let mut entry = entry.expect("an entry");
+            if std::io::Read::read_to_string(&mut entry, &mut text).is_ok() {
+                let value: Value = serde_json::from_str(&text).unwrap_or_default();
+                seen.extend(value["mediaType"].as_str().map(str::to_string));
+            }
+        }
+        seen.sort();
+        assert_eq!(seen, media_types, "{form:?}");
+        assert_eq!(!image.chain_id.is_empty(), chained, "{form:?}");
+    }
+
+    #[test]
+    fn each_form_has_its_documents() {
+        check(Form::Linux, &[INDEX, MANIFEST], true);
+        check(Form::Wasi, &[INDEX, MANIFEST], true);
+        check(Form::WasmLayer, &[INDEX, MANIFEST], false);
+        check(Form::Artifact, &[INDEX, MANIFEST], false);
+        check(Form::Index, &[INDEX, INDEX, MANIFEST, MANIFEST], true);
+    }
+}

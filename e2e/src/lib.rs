@@ -15,6 +15,7 @@ pub mod http;
 pub mod image;
 pub mod leaks;
 pub mod measure;
+mod pipes;
 pub mod place;
 pub mod rig;
 pub mod spec;

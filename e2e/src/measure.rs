@@ -82,3 +82,17 @@ fn proportional_size(pid: u32) -> u64 {
     let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantile_is_the_nearest_rank() {
+        let values: Vec<Duration> = (1..=10).rev().map(Duration::from_millis).collect();
+        let shares = [0.0, 0.05, 0.5, 0.51, 0.9, 0.99, 1.0];
+        let found = shares.map(|share| quantile(&values, share).as_millis());
+        assert_eq!(found, [1, 1, 5, 6, 9, 10, 10]);
+        assert_eq!(quantile(&[], 0.5), Duration::ZERO);
+    }
+}

@@ -9,22 +9,18 @@
 //! # Ok(()) }
 //! ```
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{Mode, OFlags};
 use serde_json::{Value, json};
 
-use crate::client::{Client, NewContainer, Refused, Stdio};
+use crate::client::{Client, NewContainer, Refused};
 use crate::command::{Output, until};
 use crate::containerd::Containerd;
 use crate::image::Image;
+use crate::pipes::Pipes;
 use crate::spec;
 
 /// How long any test's container may run. A cold start compiles, on a busy machine.
@@ -188,12 +184,10 @@ impl Container {
             Pipes::new(containerd.place.path(&format!("io-{id}")), self.stdin.is_some());
         pipes.stdio.terminal = self.terminal;
         if self.terminal {
-            pipes.stdio.stderr.clear();
-            pipes.unused(&["err"]);
+            pipes.one_output();
         }
         if let Some(log) = self.log.take() {
-            (pipes.stdio.stdout, pipes.stdio.stderr) = (log.clone(), log);
-            pipes.unused(&["out", "err"]);
+            pipes.outputs_elsewhere(&log);
         }
         let mut took = Duration::ZERO;
         // The container first: it holds the snapshot, which nobody else keeps from being collected.
@@ -299,8 +293,7 @@ impl Task {
 
     /// stdout so far.
     pub fn so_far(&self) -> String {
-        String::from_utf8_lossy(&self.pipes.out.bytes.lock().expect("no holder panics"))
-            .into_owned()
+        self.pipes.out.text()
     }
 
     /// Waits until stdout holds `text`.
@@ -318,7 +311,7 @@ impl Task {
 
     /// When the first byte of stdout arrived.
     pub fn first_output(&self) -> Option<Instant> {
-        self.pipes.out.first.get().copied()
+        self.pipes.out.first()
     }
 
     pub fn client(&self) -> &Client {
@@ -342,120 +335,5 @@ impl Drop for Task {
         self.client.delete_task(&self.id).ok();
         self.client.remove_snapshot(&self.id).ok();
         self.client.delete_container(&self.id).ok();
-    }
-}
-
-/// The FIFOs of a task, as containerd's clients make them.
-#[derive(Debug)]
-struct Pipes {
-    folder: PathBuf,
-    stdio: Stdio,
-    out: Collector,
-    err: Collector,
-    feeder: Option<JoinHandle<std::io::Result<()>>>,
-}
-
-impl Pipes {
-    fn new(folder: PathBuf, stdin: bool) -> Pipes {
-        fs::create_dir_all(&folder).expect("the place is writable");
-        let path = |name: &str| folder.join(name);
-        for name in ["in", "out", "err"] {
-            let made =
-                rustix::fs::mkfifoat(rustix::fs::CWD, path(name), Mode::from_raw_mode(0o600));
-            made.expect("the place is writable");
-        }
-        let text = |name: &str| path(name).display().to_string();
-        let stdio = Stdio {
-            stdin: if stdin { text("in") } else { String::new() },
-            stdout: text("out"),
-            stderr: text("err"),
-            terminal: false,
-        };
-        let (out, err) = (Collector::new(path("out")), Collector::new(path("err")));
-        Pipes { folder, stdio, out, err, feeder: None }
-    }
-
-    /// Outputs that nobody will open: opened and closed, so that they end.
-    fn unused(&self, names: &[&str]) {
-        for name in names {
-            File::options().write(true).open(self.folder.join(name)).ok();
-        }
-    }
-
-    fn feed(&mut self, input: Vec<u8>) {
-        let path = self.folder.join("in");
-        self.feeder = Some(thread::spawn(move || {
-            let mut pipe = File::options().write(true).open(path)?;
-            pipe.write_all(&input)
-        }));
-    }
-
-    fn fed(&mut self) -> Result<()> {
-        let Some(feeder) = self.feeder.take() else { return Ok(()) };
-        if !until(RUN, || feeder.is_finished()) {
-            bail!("nobody reads stdin");
-        }
-        match feeder.join().expect("the feeder does not panic") {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-            _ => Ok(()),
-        }
-    }
-
-    fn collect(&mut self) -> (String, String) {
-        (self.out.finish(), self.err.finish())
-    }
-}
-
-impl Drop for Pipes {
-    fn drop(&mut self) {
-        // A thread that still waits for someone to open the other end is let go.
-        for name in ["out", "err"] {
-            let flags = OFlags::WRONLY | OFlags::NONBLOCK;
-            rustix::fs::open(self.folder.join(name), flags, Mode::empty()).ok();
-        }
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-        rustix::fs::open(self.folder.join("in"), flags, Mode::empty()).ok();
-        fs::remove_dir_all(&self.folder).ok();
-    }
-}
-
-/// Reads a FIFO to its end in a thread.
-#[derive(Debug)]
-struct Collector {
-    bytes: Arc<Mutex<Vec<u8>>>,
-    first: Arc<OnceLock<Instant>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Collector {
-    fn new(path: PathBuf) -> Collector {
-        let bytes: Arc<Mutex<Vec<u8>>> = Arc::default();
-        let into = bytes.clone();
-        let first: Arc<OnceLock<Instant>> = Arc::default();
-        let arrived = first.clone();
-        let thread = thread::spawn(move || {
-            let Ok(mut pipe) = File::open(path) else { return };
-            let mut buffer = [0; 64 * 1024];
-            while let Ok(size @ 1..) = pipe.read(&mut buffer) {
-                arrived.get_or_init(Instant::now);
-                into.lock().expect("no holder panics").extend_from_slice(&buffer[..size]);
-            }
-        });
-        Collector { bytes, first, thread: Some(thread) }
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes.lock().expect("no holder panics")).into_owned()
-    }
-
-    fn finish(&mut self) -> String {
-        if let Some(thread) = self.thread.take() {
-            if until(Duration::from_secs(15), || thread.is_finished()) {
-                thread.join().ok();
-            } else {
-                return format!("{}\n<never closed>", self.text());
-            }
-        }
-        self.text()
     }
 }
