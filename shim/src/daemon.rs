@@ -30,6 +30,9 @@ use crate::{logging, reaper};
 /// How long the last events may take to be delivered when the shim leaves.
 const FLUSH: Duration = Duration::from_secs(3);
 
+/// More than the tasks that an answer passes through.
+const TURNS: u32 = 16;
+
 /// What the shim was started with.
 #[derive(Debug)]
 pub(crate) struct Daemon {
@@ -108,9 +111,7 @@ pub(crate) fn run(daemon: Daemon) -> Result<(), String> {
         .thread_keep_alive(Duration::from_secs(2))
         .build()
         .map_err(|e| e.to_string())?;
-    let socket = daemon.socket.clone();
     let served = runtime.block_on(serve(daemon));
-    let _ = std::fs::remove_file(socket);
     if let Err(why) = &served {
         log::error!("{why}");
     }
@@ -142,9 +143,14 @@ async fn serve(daemon: Daemon) -> Result<(), String> {
             break;
         }
     }
+    // First of all, so that a start for this pod makes a new shim instead of finding this one.
+    let _ = std::fs::remove_file(&daemon.socket);
+    // The answer to Shutdown is on its way through handler, connection and socket, none of which
+    // waits for anything but its turn.
+    for _ in 0..TURNS {
+        tokio::task::yield_now().await;
+    }
     publisher.flush(FLUSH).await;
-    // The answer to Shutdown has been handed to its connection; let it be written.
-    let _ = tokio::time::timeout(Duration::from_millis(100), server.shutdown()).await;
     Ok(())
 }
 

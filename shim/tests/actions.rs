@@ -1,0 +1,151 @@
+//! The program as containerd calls it: its actions, and its service over a real socket.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use containerd_shim_protos::api;
+use containerd_shim_protos::bootstrap_api::{BootstrapParams, BootstrapResult};
+use containerd_shim_protos::protobuf::Message;
+use containerd_shim_protos::ttrpc::{self, Code};
+use containerd_shim_protos::types::introspection::RuntimeInfo;
+
+const SHIM: &str = env!("CARGO_BIN_EXE_containerd-shim-wherry-v1");
+
+fn run(bundle: &Path, args: &[&str], stdin: &[u8]) -> Output {
+    let mut child = Command::new(SHIM)
+        .args(args)
+        .current_dir(bundle)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // One that reads nothing may be gone already.
+    let _ = child.stdin.take().unwrap().write_all(stdin);
+    child.wait_with_output().unwrap()
+}
+
+fn start(bundle: &Path, id: &str) -> (Output, String) {
+    let params = BootstrapParams {
+        instance_id: id.into(),
+        namespace: "test".into(),
+        containerd_grpc_address: "/nowhere/containerd.sock".into(),
+        socket_dir: Some(bundle.join("s").to_str().unwrap().into()),
+        ..BootstrapParams::default()
+    };
+    let args = ["-namespace", "test", "-id", id, "-address", "/nowhere/containerd.sock", "start"];
+    let output = run(bundle, &args, &params.write_to_bytes().unwrap());
+    let result = BootstrapResult::parse_from_bytes(&output.stdout).unwrap();
+    assert_eq!((result.version, result.protocol.as_str()), (2, "ttrpc"), "{output:?}");
+    (output, result.address)
+}
+
+/// Calls a method of a service by its name; containerd's own client does no more.
+fn call<M: Message>(
+    address: &str,
+    service: &str,
+    method: &str,
+    request: &impl Message,
+) -> Result<M, ttrpc::Error> {
+    let client = ttrpc::Client::connect(address)?;
+    let request = ttrpc::Request {
+        service: service.into(),
+        method: method.into(),
+        payload: request.write_to_bytes().unwrap(),
+        ..ttrpc::Request::default()
+    };
+    let response = client.request(request)?;
+    Ok(M::parse_from_bytes(&response.payload).unwrap())
+}
+
+fn code(result: Result<api::Empty, ttrpc::Error>) -> Code {
+    match result {
+        Err(ttrpc::Error::RpcStatus(status)) => status.code(),
+        other => panic!("{other:?} is no status"),
+    }
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !done() {
+        assert!(Instant::now() < end, "{what} takes longer than 10 seconds");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn info_and_version_need_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let version = run(dir.path(), &["-v"], b"");
+    assert!(String::from_utf8_lossy(&version.stdout).contains(env!("CARGO_PKG_VERSION")));
+    let info = RuntimeInfo::parse_from_bytes(&run(dir.path(), &["-info"], b"").stdout).unwrap();
+    assert_eq!(info.name, "io.containerd.wherry.v1");
+    assert!(info.features.type_url.ends_with("runtime-spec/1/features/Features"));
+    let features: serde_json::Value = serde_json::from_slice(&info.features.value).unwrap();
+    assert_eq!(features["ociVersionMin"], "1.0.0");
+}
+
+#[test]
+fn a_shim_serves_both_versions_and_leaves_when_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, address) = start(dir.path(), "c1");
+    assert!(first.stderr.is_empty(), "stderr carries nothing: {first:?}");
+    assert_eq!(std::fs::read_to_string(dir.path().join("address")).unwrap(), address);
+    assert_eq!(start(dir.path(), "c1").1, address, "start is idempotent");
+
+    let connect = api::ConnectRequest { id: "c1".into(), ..Default::default() };
+    let mut pids = Vec::new();
+    for service in ["containerd.task.v2.Task", "containerd.task.v3.Task"] {
+        let answer: api::ConnectResponse = call(&address, service, "Connect", &connect).unwrap();
+        assert_eq!(answer.task_pid, 0);
+        pids.push(answer.shim_pid);
+    }
+    assert_eq!(pids[0], pids[1]);
+
+    let service = "containerd.task.v2.Task";
+    let pids_request = api::PidsRequest { id: "c1".into(), ..Default::default() };
+    assert_eq!(code(call(&address, service, "Pids", &pids_request)), Code::NOT_FOUND);
+    let exec = api::ExecProcessRequest { id: "c1".into(), ..Default::default() };
+    assert_eq!(code(call(&address, service, "Exec", &exec)), Code::UNIMPLEMENTED);
+    let create = api::CreateTaskRequest {
+        id: "c1".into(),
+        bundle: dir.path().join("missing").to_str().unwrap().into(),
+        ..Default::default()
+    };
+    assert_eq!(code(call(&address, service, "Create", &create)), Code::INVALID_ARGUMENT);
+
+    let shutdown = api::ShutdownRequest { id: "c1".into(), ..Default::default() };
+    let _: api::Empty = call(&address, service, "Shutdown", &shutdown).unwrap();
+    let socket = PathBuf::from(address.strip_prefix("unix://").unwrap());
+    until("leaving", || !socket.exists());
+}
+
+#[test]
+fn delete_kills_what_a_dead_shim_left_and_may_come_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut left = Command::new("sleep").arg("600").spawn().unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", left.id())).unwrap();
+    let started = stat[stat.rfind(')').unwrap() + 1..].split_whitespace().nth(19).unwrap();
+    let bundle = dir.path().to_str().unwrap();
+    let write = |id: &str| {
+        let state =
+            format!(r#"{{"id":"{id}","guest":{{"pid":{},"started":{started}}}}}"#, left.id());
+        std::fs::write(dir.path().join("wherry.json"), state).unwrap();
+    };
+    let delete = || {
+        let args = ["-namespace", "test", "-id", "c1", "-bundle", bundle, "delete"];
+        let output = run(dir.path(), &args, b"");
+        assert!(output.stderr.is_empty(), "{output:?}");
+        api::DeleteResponse::parse_from_bytes(&output.stdout).unwrap()
+    };
+    write("other");
+    assert_eq!(delete().pid, 0, "only its own id");
+    write("c1");
+    let answer = delete();
+    assert_eq!((answer.pid, answer.exit_status), (left.id(), 137));
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&left.wait().unwrap()), Some(9));
+    assert!(!dir.path().join("wherry.json").exists());
+    assert_eq!(delete().exit_status, 137);
+}
