@@ -107,7 +107,7 @@ level = "warn"
         let mut daemon = self.daemon.lock().expect("no holder panics");
         let log =
             File::options().create(true).append(true).open(self.place.path("containerd.log"))?;
-        let mut command = self.place.command(self.programs.join("containerd"));
+        let mut command = self.place.daemon(self.programs.join("containerd"))?;
         command.arg("--config").arg(self.place.path("config.toml"));
         command.env("PATH", &self.path).env("WHERRY_E2E", &self.place.tag);
         command.stdout(log.try_clone()?).stderr(log);

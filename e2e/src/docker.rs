@@ -102,7 +102,7 @@ impl Docker {
         let file = place.path("daemon.json");
         fs::write(&file, config.to_string())?;
         let log = File::create(place.path("docker.log"))?;
-        let mut command = place.command(engine.program()?);
+        let mut command = place.daemon(engine.program()?)?;
         command.arg("--config-file").arg(file).env("PATH", self.world.containerd.search_path());
         command.stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().context("dockerd")?;

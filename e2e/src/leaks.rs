@@ -178,6 +178,8 @@ pub fn sweep_cgroups(tag: &str) {
     let Ok(hierarchies) = fs::read_dir("/sys/fs/cgroup") else { return };
     for hierarchy in hierarchies.flatten() {
         fs::remove_dir(hierarchy.path().join(tag)).ok();
+        fs::remove_dir(hierarchy.path().join(format!("{tag}-daemons"))).ok();
     }
     fs::remove_dir(Path::new("/sys/fs/cgroup").join(tag)).ok();
+    fs::remove_dir(Path::new("/sys/fs/cgroup").join(format!("{tag}-daemons"))).ok();
 }

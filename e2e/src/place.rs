@@ -89,6 +89,17 @@ impl Place {
         command
     }
 
+    /// A daemon to be run inside. Whatever comes of it, with or without its environment, its arguments and its
+    /// mounts, stays in a cgroup that is named by our tag.
+    pub fn daemon(&self, program: impl AsRef<std::ffi::OsStr>) -> Result<Command> {
+        let cgroup = hierarchy().join(format!("{}-daemons", self.tag));
+        fs::create_dir_all(&cgroup).with_context(|| cgroup.display().to_string())?;
+        let script = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", cgroup.display());
+        let mut command = self.command("sh");
+        command.args(["-c", &script, "sh"]).arg(program);
+        Ok(command)
+    }
+
     /// The keeper's process, whose mount namespace is the place.
     pub fn pid(&self) -> u32 {
         self.keeper.id()
@@ -99,6 +110,14 @@ impl Place {
         let now = mounts(self.pid());
         now.into_iter().filter(|(id, _)| !self.before.contains(id)).map(|(_, at)| at).collect()
     }
+}
+
+/// The cgroup hierarchy that nobody limits anything in, if there is one: version 2 beside version 1.
+fn hierarchy() -> &'static Path {
+    let all: [&'static str; 3] =
+        ["/sys/fs/cgroup/unified", "/sys/fs/cgroup/pids", "/sys/fs/cgroup"];
+    let found = all.into_iter().map(Path::new).find(|path| path.join("cgroup.procs").exists());
+    found.unwrap_or(Path::new("/sys/fs/cgroup"))
 }
 
 /// Mount points by mount id, of the mount namespace of a process.

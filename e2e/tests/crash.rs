@@ -88,8 +88,12 @@ fn at(world: &World, stage: Stage) -> Result<Task> {
     Ok(task)
 }
 
-fn name_of(pid: u32) -> String {
-    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_string()
+/// `wherry compile`, not the other things that `wherry` is asked.
+fn is_compiler(pid: u32) -> bool {
+    let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words: Vec<_> = words.split(|byte| *byte == 0).collect();
+    words.first().is_some_and(|program| program.ends_with(b"wherry"))
+        && words.contains(&b"compile".as_slice())
 }
 
 fn shim_of(world: &World, id: &str) -> Result<u32> {
@@ -170,7 +174,7 @@ fn while_compiling<T: Send>(
 ) -> Result<(Result<Task>, T)> {
     let compilers = || {
         let all = leaks::pids_of_containers(&world.containerd);
-        all.into_iter().filter(|pid| name_of(*pid) == "wherry").collect::<Vec<_>>()
+        all.into_iter().filter(|pid| is_compiler(*pid)).collect::<Vec<_>>()
     };
     std::thread::scope(|scope| {
         let container = Container::of(image).id("compiling");
