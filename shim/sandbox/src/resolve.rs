@@ -1,6 +1,7 @@
 //! Paths inside a root that someone else filled: symlinks of an image never lead out of it.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -50,7 +51,35 @@ pub fn open_or_make(root: impl AsFd, path: &Path, missing: Missing) -> Result<Ow
             return Err(errno).doing(|| format!("opening {} in the root", path.display()));
         }
     }
-    make(root, path, missing, 0)
+    match make_last(root, path, missing) {
+        Ok(made) => Ok(made),
+        // More than the last is missing, or a symlink leads to nowhere.
+        Err(_) => make(root, path, missing, 0),
+    }
+}
+
+/// The usual case: only the last name is missing.
+fn make_last(
+    root: rustix::fd::BorrowedFd<'_>,
+    path: &Path,
+    missing: Missing,
+) -> std::result::Result<OwnedFd, Errno> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Errno::NOENT);
+    };
+    let folder = open_in_root(root, parent, OFlags::PATH)?;
+    make_in(&folder, Path::new(name), missing)?;
+    open_in_root(root, path, OFlags::PATH)
+}
+
+fn make_in(folder: &OwnedFd, name: &Path, missing: Missing) -> std::result::Result<(), Errno> {
+    match missing {
+        Missing::Folder => rustix::fs::mkdirat(folder, name, Mode::from(0o755)),
+        Missing::File => {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(folder, name, flags, Mode::from(0o644)).map(drop)
+        }
+    }
 }
 
 fn make(
@@ -85,12 +114,7 @@ fn make(
                     walked.push(name);
                     continue;
                 }
-                let made = if last && missing == Missing::File {
-                    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    rustix::fs::openat(&folder, name, flags, Mode::from(0o644)).map(drop)
-                } else {
-                    rustix::fs::mkdirat(&folder, name, Mode::from(0o755))
-                };
+                let made = make_in(&folder, name, if last { missing } else { Missing::Folder });
                 match made {
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(errno) => return Err(errno).doing(|| doing(path)),
@@ -102,8 +126,6 @@ fn make(
     }
     Ok(folder)
 }
-
-use std::os::unix::ffi::OsStringExt;
 
 #[cfg(test)]
 mod tests {

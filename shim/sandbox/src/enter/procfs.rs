@@ -21,11 +21,11 @@ use rustix::fs::{Mode, OFlags};
 use super::paths::Veil;
 use super::root::Root;
 use super::{Host, attributes};
+use crate::Result;
 use crate::cgroup::unescape;
 use crate::error::Doing;
 use crate::resolve::open_in_root;
 use crate::sys::MountAttr;
-use crate::{Error, Result};
 
 const PROC_MAGIC: u64 = 0x9fa0;
 
@@ -78,14 +78,18 @@ fn procfs_mounts(mountinfo: &str, rootfs: &Path) -> Vec<PathBuf> {
 }
 
 pub(super) fn read(host: &Host, file: &str) -> Result<String> {
-    let read = || -> std::io::Result<String> {
+    let read = || -> rustix::io::Result<Vec<u8>> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&host.proc_self, file, flags, Mode::empty())?;
-        let mut text = String::new();
-        std::io::Read::read_to_string(&mut std::fs::File::from(fd), &mut text)?;
+        // By the page: a growing buffer begins with reads of 32 bytes, and each formats a line anew.
+        let mut text = Vec::with_capacity(64 << 10);
+        while rustix::io::read(&fd, rustix::buffer::spare_capacity(&mut text))? > 0 {
+            text.reserve(16 << 10);
+        }
         Ok(text)
     };
-    read().map_err(|source| Error::System { doing: format!("reading /proc/self/{file}"), source })
+    let text = read().doing(|| format!("reading /proc/self/{file}"))?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 #[cfg(test)]

@@ -4,8 +4,6 @@
 //! call number when it is installed, to remember which are always allowed (`seccomp.c`
 //! `seccomp_cache_prepare`), and a list of 300 comparisons makes that half a millisecond.
 
-use std::collections::BTreeMap;
-
 use super::{Action, Condition, Policy, Rule, Test};
 use crate::sys::seccomp::Instruction;
 
@@ -47,48 +45,49 @@ const TO_NEXT_RULE: u8 = u8::MAX;
 /// What to do from this call number on.
 struct From<'a> {
     call: u32,
-    rules: &'a [Rule],
+    rules: &'a [&'a Rule],
     action: Action,
 }
 
 impl Program {
     /// Calls of another architecture than ours end the process: nothing of ours makes any.
     pub(crate) fn compile(policy: &Policy) -> Program {
-        let mut by_call: BTreeMap<u32, Vec<Rule>> = BTreeMap::new();
-        for rule in &policy.rules {
-            by_call.entry(rule.call).or_default().push(rule.clone());
-        }
-        let ranges = ranges(&by_call, policy);
+        // Stable: rules of one call stay in their order.
+        let mut rules: Vec<&Rule> = policy.rules.iter().collect();
+        rules.sort_by_key(|rule| rule.call);
+        let ranges = ranges(&rules, policy);
         let kill = action(Action::KillProcess);
-        let mut out = vec![
+        let mut out = Vec::with_capacity(4 * ranges.len() + 64);
+        out.extend([
             load(ARCHITECTURE),
             branch(JUMP_EQUAL, NATIVE, 1, 0),
             ret(kill),
             load(NUMBER),
             branch(JUMP_GREATER_OR_EQUAL, X32, 0, 1),
             ret(kill),
-        ];
-        out.extend(search(&ranges));
+        ]);
+        search(&ranges, &mut out);
         Program(out)
     }
 }
 
 /// The numbers cut into ranges of which each has one answer, neighbours with the same joined.
-fn ranges<'a>(by_call: &'a BTreeMap<u32, Vec<Rule>>, policy: &Policy) -> Vec<From<'a>> {
-    let mut out: Vec<From<'a>> = Vec::new();
-    let mut push = |call: u32, rules: &'a [Rule], action: Action| match out.last() {
+fn ranges<'a>(rules: &'a [&'a Rule], policy: &Policy) -> Vec<From<'a>> {
+    let mut out: Vec<From<'a>> = Vec::with_capacity(rules.len() + 2);
+    let mut push = |call: u32, rules: &'a [&'a Rule], action: Action| match out.last() {
         Some(last) if last.rules.is_empty() && rules.is_empty() && last.action == action => {}
         _ => out.push(From { call, rules, action }),
     };
     let mut next = 0;
-    for (call, rules) in by_call {
-        if *call > next || *call == 0 && next == 0 {
+    for rules in rules.chunk_by(|a, b| a.call == b.call) {
+        let call = rules[0].call;
+        if call > next {
             push(next, &[], policy.otherwise);
         }
         // A rule without conditions answers for the call whatever other rules ask.
         match rules.iter().find(|r| r.conditions.is_empty()) {
-            Some(rule) => push(*call, &[], rule.action),
-            None => push(*call, rules, policy.otherwise),
+            Some(rule) => push(call, &[], rule.action),
+            None => push(call, rules, policy.otherwise),
         }
         next = call + 1;
     }
@@ -98,45 +97,35 @@ fn ranges<'a>(by_call: &'a BTreeMap<u32, Vec<Rule>>, policy: &Policy) -> Vec<Fro
         policy.otherwise
     };
     push(next, &[], beyond);
-    // A rule for call 0 made an empty range before it.
-    if out.len() > 1 && out[1].call == 0 {
-        out.remove(0);
-    }
     out
 }
 
-fn search(ranges: &[From<'_>]) -> Vec<Instruction> {
+/// Below the middle comes first, then what is above it: the jump there is known when both are.
+fn search(ranges: &[From<'_>], out: &mut Vec<Instruction>) {
     if let [one] = ranges {
-        return leaf(one);
+        one.rules.iter().for_each(|one| rule(one, out));
+        out.push(ret(action(one.action)));
+        return;
     }
     let (below, above) = ranges.split_at(ranges.len() / 2);
-    let (low, high) = (search(below), search(above));
-    let mut out = Vec::with_capacity(low.len() + high.len() + 2);
-    match u8::try_from(low.len()) {
-        Ok(over) => out.push(branch(JUMP_GREATER_OR_EQUAL, above[0].call, over, 0)),
-        Err(_) => {
-            out.push(branch(JUMP_GREATER_OR_EQUAL, above[0].call, 0, 1));
-            out.push(Instruction { code: JUMP, if_true: 0, if_false: 0, value: low.len() as u32 });
-        }
-    }
-    out.extend(low);
-    out.extend(high);
-    out
-}
-
-fn leaf(range: &From<'_>) -> Vec<Instruction> {
-    let mut out: Vec<Instruction> = range.rules.iter().flat_map(rule).collect();
-    out.push(ret(action(range.action)));
-    out
+    let from = above[0].call;
+    // A conditional jump reaches 255 instructions, a plain one everywhere.
+    out.push(branch(JUMP_GREATER_OR_EQUAL, from, 0, 1));
+    let jump = out.len();
+    out.push(Instruction { code: JUMP, if_true: 0, if_false: 0, value: 0 });
+    search(below, out);
+    out[jump].value = (out.len() - jump - 1) as u32;
+    search(above, out);
 }
 
 /// Falls through to its answer when all conditions hold, jumps behind it otherwise.
-fn rule(rule: &Rule) -> Vec<Instruction> {
-    let mut out: Vec<Instruction> = rule.conditions.iter().flat_map(condition).collect();
+fn rule(rule: &Rule, out: &mut Vec<Instruction>) {
+    let from = out.len();
+    rule.conditions.iter().for_each(|one| condition(one, out));
     out.push(ret(action(rule.action)));
     let length = out.len();
-    for (at, instruction) in out.iter_mut().enumerate() {
-        // Six arguments at eight instructions each: within a jump's reach.
+    for (at, instruction) in out.iter_mut().enumerate().skip(from) {
+        // Six arguments at six instructions each: within a jump's reach.
         let rest = (length - at - 1) as u8;
         for distance in [&mut instruction.if_true, &mut instruction.if_false] {
             if *distance == TO_NEXT_RULE {
@@ -144,51 +133,60 @@ fn rule(rule: &Rule) -> Vec<Instruction> {
             }
         }
     }
-    out
 }
 
 /// Arguments have 64 bits and the machine 32: high half, then low half.
-fn condition(condition: &Condition) -> Vec<Instruction> {
+fn condition(condition: &Condition, out: &mut Vec<Instruction>) {
     let low_at = ARGUMENTS + 8 * u32::from(condition.argument);
     let (low, high) = (load(low_at), load(low_at + 4));
     let (value, top) = (condition.value as u32, (condition.value >> 32) as u32);
     let no = TO_NEXT_RULE;
     match condition.test {
         Test::Equal => {
-            vec![high, branch(JUMP_EQUAL, top, 0, no), low, branch(JUMP_EQUAL, value, 0, no)]
+            out.extend([
+                high,
+                branch(JUMP_EQUAL, top, 0, no),
+                low,
+                branch(JUMP_EQUAL, value, 0, no),
+            ]);
         }
         Test::NotEqual => {
-            vec![high, branch(JUMP_EQUAL, top, 0, 2), low, branch(JUMP_EQUAL, value, no, 0)]
+            out.extend([
+                high,
+                branch(JUMP_EQUAL, top, 0, 2),
+                low,
+                branch(JUMP_EQUAL, value, no, 0),
+            ]);
         }
-        Test::MaskedEqual(mask) => vec![
+        Test::MaskedEqual(mask) => out.extend([
             high,
             and((mask >> 32) as u32),
             branch(JUMP_EQUAL, top, 0, no),
             low,
             and(mask as u32),
             branch(JUMP_EQUAL, value, 0, no),
-        ],
+        ]),
         Test::Greater | Test::GreaterOrEqual => {
             let last =
                 if condition.test == Test::Greater { JUMP_GREATER } else { JUMP_GREATER_OR_EQUAL };
-            vec![
+            out.extend([
                 high,
                 branch(JUMP_GREATER, top, 3, 0),
                 branch(JUMP_EQUAL, top, 0, no),
                 low,
                 branch(last, value, 0, no),
-            ]
+            ]);
         }
         Test::Less | Test::LessOrEqual => {
             let last =
                 if condition.test == Test::Less { JUMP_GREATER_OR_EQUAL } else { JUMP_GREATER };
-            vec![
+            out.extend([
                 high,
                 branch(JUMP_GREATER, top, no, 0),
                 branch(JUMP_EQUAL, top, 0, 2),
                 low,
                 branch(last, value, no, 0),
-            ]
+            ]);
         }
     }
 }

@@ -20,9 +20,9 @@ fn main() {
     fds.install_streams().expect("streams");
     let sources = std::mem::take(&mut fds.sources);
     drop(fds);
-    let before = std::time::Instant::now();
+    let (before, cpu_before) = (std::time::Instant::now(), cpu());
     let entered = wherry_sandbox::enter(&setup, sources, &mut channel);
-    let took = before.elapsed();
+    let (took, cpu_took) = (before.elapsed().as_micros(), cpu() - cpu_before);
     let sealed = entered.and_then(|mut entered| {
         for line in setup.run.args.iter().filter_map(|a| a.strip_prefix("unsealed ")) {
             println!("{line}: {}", perform(line));
@@ -47,10 +47,16 @@ fn main() {
     }
     for line in setup.run.args.iter().filter(|a| !a.starts_with("unsealed ")) {
         match line.as_str() {
-            "took" => println!("{}", took.as_micros()),
+            "took" => println!("{took} {cpu_took}"),
             line => println!("{line}: {}", perform(line)),
         }
     }
+}
+
+/// Microseconds of processor that this thread has used.
+fn cpu() -> i64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec * 1_000_000 + time.tv_nsec / 1000
 }
 
 fn perform(line: &str) -> String {
