@@ -1,0 +1,156 @@
+//! What can be observed of HTTP services.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Child;
+
+use expect_test::expect;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use support::{Guest, show, show_status};
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+
+/// The component of `service.wat`, of the world in `service.wit`.
+fn component() -> Vec<u8> {
+    let mut wit = wit_parser::Resolve::default();
+    let package = wit.push_str("service.wit", include_str!("support/service.wit")).unwrap();
+    let world = wit.select_world(&[package], None).unwrap();
+    let mut module = wat::parse_str(include_str!("support/service.wat")).unwrap();
+    embed_component_metadata(&mut module, &wit, world, StringEncoding::UTF8).unwrap();
+    ComponentEncoder::default().module(&module).unwrap().encode().unwrap()
+}
+
+struct Service {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Service {
+    fn start() -> Service {
+        let mut guest = Guest::new(component());
+        // Free a moment ago; nobody else on this machine asks for it by number.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        guest.run.http_listen = address;
+        let service = Service { process: guest.start(), address };
+        while TcpStream::connect(address).is_err() {
+            std::thread::yield_now();
+        }
+        service
+    }
+
+    /// Sends a request without waiting for the answer.
+    fn send(&self, path: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
+        stream
+    }
+
+    /// The status line.
+    fn get(&self, path: &str) -> String {
+        let mut line = String::new();
+        BufReader::new(self.send(path)).read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.process.id().cast_signed()), signal).unwrap();
+    }
+
+    fn end(self) -> String {
+        show(&self.process.wait_with_output().unwrap())
+    }
+}
+
+#[test]
+fn traps_and_missing_responses_answer_500_and_harm_nobody() {
+    let service = Service::start();
+    let answers: Vec<_> =
+        ["/", "/trap", "/", "/none", "/"].iter().map(|path| service.get(path)).collect();
+    expect![[r#"
+        [
+            "HTTP/1.1 200 OK",
+            "HTTP/1.1 500 Internal Server Error",
+            "HTTP/1.1 200 OK",
+            "HTTP/1.1 500 Internal Server Error",
+            "HTTP/1.1 200 OK",
+        ]
+    "#]]
+    .assert_debug_eq(&answers);
+    service.signal(Signal::SIGTERM);
+    expect![[r#"
+        wherry: GET /trap: the guest trapped: wasm trap: wasm `unreachable` instruction executed
+        error while executing at wasm backtrace:
+            0:    0x794 - <unknown>!handle
+        wherry: GET /none: the guest failed: guest never invoked `response-outparam::set` method
+        exit 0
+    "#]]
+    .assert_eq(&service.end());
+}
+
+#[test]
+fn guests_that_compute_for_ever_do_not_stop_others() {
+    let service = Service::start();
+    let _stuck: Vec<_> = (0..4).map(|_| service.send("/spin")).collect();
+    assert_eq!(service.get("/"), "HTTP/1.1 200 OK");
+    service.signal(Signal::SIGTERM);
+    // Told to stop, it waits for them; told again, it ends.
+    while TcpStream::connect(service.address).is_ok() {
+        std::thread::yield_now();
+    }
+    service.signal(Signal::SIGINT);
+    assert_eq!(service.end(), "exit 130\n");
+}
+
+#[test]
+fn idle_connections_are_closed_when_the_service_stops() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
+        let service = Service::start();
+        let mut kept = service.send("/");
+        let mut answer = [0; 15];
+        kept.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+        service.signal(signal);
+        // To its end: the server closed it.
+        kept.read_to_end(&mut Vec::new()).unwrap();
+        assert_eq!(service.end(), "exit 0\n");
+    }
+}
+
+#[test]
+fn other_signals_end_a_service_at_once() {
+    let service = Service::start();
+    service.signal(Signal::SIGHUP);
+    let Service { mut process, .. } = service;
+    assert_eq!(show_status(process.wait().unwrap()), "exit 129");
+}
+
+#[test]
+fn an_address_in_use_is_told() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut guest = Guest::new(component());
+    guest.run.http_listen = taken.local_addr().unwrap();
+    let output = guest.show().replace(&guest.run.http_listen.to_string(), "ADDRESS");
+    expect![[r#"
+        wherry: cannot listen on ADDRESS: Address already in use (os error 98)
+        exit 1
+    "#]]
+    .assert_eq(&output);
+}
+
+#[test]
+fn requests_without_a_valid_host_are_refused() {
+    let service = Service::start();
+    let answer = |request: &str| {
+        let mut stream = TcpStream::connect(service.address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    };
+    assert_eq!(answer("GET / HTTP/1.0\r\n\r\n"), "HTTP/1.0 200 OK");
+    assert_eq!(answer("GET / HTTP/1.1\r\nhost: a b\r\n\r\n"), "HTTP/1.1 400 Bad Request");
+    service.signal(Signal::SIGTERM);
+    assert_eq!(service.end(), "exit 0\n");
+}
