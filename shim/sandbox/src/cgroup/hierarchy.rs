@@ -51,6 +51,23 @@ impl Hierarchies {
     }
 }
 
+/// What [`Folder::controllers`] says of the v2 hierarchy beside those of v1: not a controller's
+/// name, and not none.
+pub(super) const BESIDE: &str = "unified";
+
+impl Hierarchies {
+    /// On a "hybrid" node systemd watches its units in a v2 hierarchy without controllers, and ends
+    /// a scope whose group there is empty, whatever v1 says.
+    pub(super) fn watched_by_systemd(&self, path: &Path) -> Option<Folder> {
+        let (Hierarchies::Legacy(_), Ok(inside)) = (self, below_root(path)) else { return None };
+        let root = Path::new(ROOT).join(BESIDE);
+        let is_v2 = rustix::fs::statfs(&root).is_ok_and(|s| s.f_type as u64 == CGROUP2_MAGIC);
+        let folder = root.join(inside);
+        (is_v2 && folder.exists())
+            .then(|| Folder { controllers: vec![BESIDE.to_owned()], path: folder })
+    }
+}
+
 /// The path without its leading slash; one that leaves the hierarchy, or is its root, is refused.
 fn below_root(path: &Path) -> Result<PathBuf> {
     let mut inside = PathBuf::new();

@@ -87,9 +87,13 @@ impl Cgroup {
                 (scope.path(), Some(scope))
             }
         };
-        let folders = hierarchies.folders(&path)?;
-        let locator = Locator { folders, unit: unit.as_ref().map(|u| u.unit.clone()) };
+        let mut folders = hierarchies.folders(&path)?;
+        let name = unit.as_ref().map(|u| u.unit.clone());
         let placeholder = unit.map(|u| systemd::start(&u, hierarchies, &resources)).transpose()?;
+        if placeholder.is_some() {
+            folders.extend(hierarchies.watched_by_systemd(&path));
+        }
+        let locator = Locator { folders, unit: name };
         let cgroup = Cgroup { locator, placeholder: Mutex::new(placeholder) };
         let made = cgroup
             .make(hierarchies)
@@ -174,8 +178,9 @@ impl Cgroup {
         match self.locator.folders.iter().find(|f| f.is_v2()) {
             Some(folder) => Ok(Entrance::V2(open(&folder.path, OFlags::PATH | OFlags::DIRECTORY)?)),
             None => {
-                let tasks = self.locator.folders.iter().map(|f| f.path.join("tasks"));
-                let opened = tasks.map(|path| open(&path, OFlags::WRONLY));
+                let door =
+                    |f: &Folder| f.path.join(if f.is_beside() { "cgroup.procs" } else { "tasks" });
+                let opened = self.locator.folders.iter().map(|f| open(&door(f), OFlags::WRONLY));
                 Ok(Entrance::V1(opened.collect::<Result<_>>()?))
             }
         }
@@ -250,6 +255,11 @@ fn settings_for(hierarchies: &Hierarchies, resources: &LinuxResources) -> Result
 impl Folder {
     fn is_v2(&self) -> bool {
         self.controllers.is_empty()
+    }
+
+    /// Of the v2 hierarchy beside those of v1.
+    fn is_beside(&self) -> bool {
+        self.controllers == [hierarchy::BESIDE]
     }
 }
 

@@ -84,6 +84,9 @@ pub(super) fn start(
         // A scope that ended badly is not to be kept for someone to look at.
         ("CollectMode", Value::text("inactive-or-failed")),
     ];
+    if matches!(hierarchies, Hierarchies::Unified(_)) {
+        properties.push(("IOAccounting", Value::Flag(true)));
+    }
     properties.extend(limits(hierarchies, resources));
     let body = [
         Value::text(&scope.unit),

@@ -13,7 +13,7 @@ use crate::rig::{unified, wait_readable};
 fn plan(name: &str, resources: &str) -> plan::Cgroup {
     plan::Cgroup {
         place: plan::CgroupPlace::Path(
-            format!("/wherry-test/{name}-{}", std::process::id()).into(),
+            format!("/wherry-test-{name}-{}", std::process::id()).into(),
         ),
         resources: Some(serde_json::from_str(resources).unwrap()),
         devices: Vec::new(),

@@ -70,7 +70,7 @@ impl Rig {
         commands: &[&str],
     ) -> Result<Created, String> {
         let plan = plan::Cgroup {
-            place: plan::CgroupPlace::Path(format!("/wherry-test/{}", self.id).into()),
+            place: plan::CgroupPlace::Path(format!("/{}", self.id).into()),
             resources: self.resources.clone(),
             devices: Vec::new(),
         };
