@@ -152,3 +152,41 @@ fn status(headers: &HeaderMap) -> Result<(), Failure> {
         _ => Err(Failure::Other(why)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_come_off_the_front_when_they_are_whole() {
+        let mut buffer = b"\0\0\0\0\x03abc\0\0\0\0\x00\0\0\0\0\x02d".to_vec();
+        let mut next = || unframed(&mut buffer).expect("frames");
+        assert_eq!(next().as_deref(), Some(&b"abc"[..]));
+        assert_eq!(next().as_deref(), Some(&b""[..]));
+        assert_eq!(next(), None);
+        buffer.push(b'e');
+        assert_eq!(unframed(&mut buffer).expect("frames").as_deref(), Some(&b"de"[..]));
+        assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_refused() {
+        assert!(unframed(&mut b"\x01\0\0\0\x01x".to_vec()).is_err(), "compressed");
+        assert!(unframed(&mut b"\0\xff\xff\xff\xffx".to_vec()).is_err(), "four gigabytes");
+    }
+
+    #[test]
+    fn the_status_is_in_trailers_or_headers() {
+        let told = |pairs: &[(&'static str, &'static str)]| {
+            let headers = pairs.iter().map(|&(name, value)| {
+                (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))
+            });
+            status(&headers.collect())
+        };
+        assert!(told(&[("grpc-status", "0")]).is_ok());
+        let missing = told(&[("grpc-status", "5"), ("grpc-message", "content x: not found")]);
+        assert!(matches!(missing, Err(Failure::NotFound(why)) if why == "content x: not found"));
+        assert!(matches!(told(&[("grpc-status", "14")]), Err(Failure::Other(_))));
+        assert!(matches!(told(&[]), Err(Failure::Other(_))));
+    }
+}
