@@ -80,12 +80,38 @@ fn check(told: &str, expected: Expect) {
 #[test]
 fn the_compiler_answers_with_one_line() {
     let rig = Rig::new();
-    check(&rig.answer(HELLO.as_bytes()), expect![[r#"{"kind":"module","profile":"command"} code"#]]);
-    check(&rig.answer(SERVICE.as_bytes()), expect![[r#"{"kind":"component","profile":"service"} code"#]]);
-    check(&rig.answer(b""), expect![[r#"{"error":"the program is empty: 0 bytes, where a WebAssembly module or component is expected"} no code"#]]);
-    check(&rig.answer(b"\0asm\x01\0"), expect![[r#"{"error":"the program is truncated: it ends after 6 bytes, in its header"} no code"#]]);
-    check(&rig.answer(BROKEN), expect![[r#"{"error":"the program cannot be compiled: failed to parse WebAssembly module: unexpected end-of-file (at offset 0xa)"} no code"#]]);
-    check(&rig.answer(b"\x7fELF\x02\x01\x01\xc8"), expect![[r#"{"error":"the program is native code (an ELF file), not WebAssembly: build it for a target like wasm32-wasip1 or wasm32-wasip2"} no code"#]]);
+    check(
+        &rig.answer(HELLO.as_bytes()),
+        expect![[r#"{"kind":"module","profile":"command"} code"#]],
+    );
+    check(
+        &rig.answer(SERVICE.as_bytes()),
+        expect![[r#"{"kind":"component","profile":"service"} code"#]],
+    );
+    check(
+        &rig.answer(b""),
+        expect![[
+            r#"{"error":"the program is empty: 0 bytes, where a WebAssembly module or component is expected"} no code"#
+        ]],
+    );
+    check(
+        &rig.answer(b"\0asm\x01\0"),
+        expect![[
+            r#"{"error":"the program is truncated: it ends after 6 bytes, in its header"} no code"#
+        ]],
+    );
+    check(
+        &rig.answer(BROKEN),
+        expect![[
+            r#"{"error":"the program cannot be compiled: failed to parse WebAssembly module: unexpected end-of-file (at offset 0xa)"} no code"#
+        ]],
+    );
+    check(
+        &rig.answer(b"\x7fELF\x02\x01\x01\xc8"),
+        expect![[
+            r#"{"error":"the program is native code (an ELF file), not WebAssembly: build it for a target like wasm32-wasip1 or wasm32-wasip2"} no code"#
+        ]],
+    );
 }
 
 #[test]
@@ -112,11 +138,16 @@ fn people_name_files() {
     let rig = Rig::new();
     rig.file("hello.wat", HELLO.as_bytes());
     check(&rig.told(&["compile", "hello.wat", "-o", "hello.cwasm"]), expect![[""]]);
-    check(&rig.told(&["compile", "none.wat", "-o", "x"]), expect![[r#"
+    check(
+        &rig.told(&["compile", "none.wat", "-o", "x"]),
+        expect![[r#"
         wherry: can't open none.wat: No such file or directory (os error 2)
         exit 1
-    "#]]);
-    check(&rig.told(&["inspect", "hello.wat"]), expect![[r#"
+    "#]],
+    );
+    check(
+        &rig.told(&["inspect", "hello.wat"]),
+        expect![[r#"
         kind     module text, 170 bytes
         world    WASI preview 1 command
         profile  command
@@ -125,19 +156,29 @@ fn people_name_files() {
         exports
           memory
           _start
-    "#]]);
-    check(&rig.told(&["inspect", "hello.wat", "--json"]), expect![[r#"
+    "#]],
+    );
+    check(
+        &rig.told(&["inspect", "hello.wat", "--json"]),
+        expect![[r#"
         {"bytes":170,"exports":["memory","_start"],"imports":["wasi_snapshot_preview1.fd_write"],"kind":"module text","profile":"command","world":"WASI preview 1 command"}
-    "#]]);
-    check(&rig.told(&["inspect", "hello.cwasm"]), expect![[r#"
+    "#]],
+    );
+    check(
+        &rig.told(&["inspect", "hello.cwasm"]),
+        expect![[r#"
         wherry: hello.cwasm holds native code that was compiled ahead of time: native code from an image is never trusted, put the .wasm file itself into the image
         exit 1
-    "#]]);
-    check(&rig.told(&["frobnicate"]), expect![[r#"
+    "#]],
+    );
+    check(
+        &rig.told(&["frobnicate"]),
+        expect![[r#"
         wherry: there is no command "frobnicate"
         Try `wherry help`.
         exit 2
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -148,20 +189,29 @@ fn the_cache_is_warmed_listed_verified_and_pruned() {
     let cache = |words: &[&str]| rig.told(&[&["cache", "--dir", "cache"], words].concat());
     let engine = rig.told(&["engine-id"]);
     assert_eq!(engine, rig.told(&["engine-id"]));
-    check(&cache(&["warm", "hello.wat"]), expect![[r#"
+    check(
+        &cache(&["warm", "hello.wat"]),
+        expect![[r#"
         sha256:51ee20991d879eadfded64bf4ca92310dd44e738776250afd087edccfc098579  hello.wat
-    "#]]);
-    check(&cache(&["warm", "broken.wasm"]), expect![[r#"
+    "#]],
+    );
+    check(
+        &cache(&["warm", "broken.wasm"]),
+        expect![[r#"
         wherry: broken.wasm: the program cannot be compiled: failed to parse WebAssembly module: unexpected end-of-file (at offset 0xa)
         wherry: 1 of 1 files were not compiled
         exit 1
-    "#]]);
+    "#]],
+    );
     let listed: serde_json::Value = serde_json::from_str(&cache(&["ls", "--json"])).expect("JSON");
     assert_eq!(listed[0]["engine"], engine.trim_end());
     assert_eq!(listed[0]["profile"], "command");
-    check(&cache(&["verify"]), expect![[r#"
+    check(
+        &cache(&["verify"]),
+        expect![[r#"
         1 sound, 0 removed
-    "#]]);
+    "#]],
+    );
     let code = find(&rig.dir.path().join("cache"), ".cwasm");
     fs::set_permissions(&code, fs::Permissions::from_mode(0o600)).expect("a mode");
     let damage = File::options().append(true).open(&code).and_then(|mut f| f.write_all(b"x"));
@@ -169,9 +219,12 @@ fn the_cache_is_warmed_listed_verified_and_pruned() {
     assert!(cache(&["verify"]).ends_with("0 sound, 1 removed\n"));
     cache(&["warm", "hello.wat"]);
     assert!(cache(&["prune", "--max-bytes", "1"]).starts_with("removed 1 entries"));
-    check(&cache(&["ls", "--json"]), expect![[r#"
+    check(
+        &cache(&["ls", "--json"]),
+        expect![[r#"
         []
-    "#]]);
+    "#]],
+    );
 }
 
 fn find(dir: &Path, end: &str) -> PathBuf {
@@ -184,8 +237,11 @@ fn find(dir: &Path, end: &str) -> PathBuf {
 fn fetch_tells_that_there_is_no_containerd() {
     let rig = Rig::new();
     let words = ["fetch", "--address", "none.sock", "--namespace", "n", "--container", "c"];
-    check(&rig.told(&words), expect![[r#"
+    check(
+        &rig.told(&words),
+        expect![[r#"
         {"error":"can't connect to containerd at none.sock: No such file or directory (os error 2)"}
         exit 1
-    "#]]);
+    "#]],
+    );
 }
