@@ -57,7 +57,7 @@ pub fn spawn(program: &File, sandbox: &plan::Sandbox, cgroup: &Cgroup) -> Result
     cgroup.release_placeholder();
     drop(guest_end);
     if let Err(error) = attend(&born, sandbox, &birth, &channel) {
-        end(&born);
+        end(&born.pidfd);
         return Err(error);
     }
     Ok(Child { pid: born.pid, pidfd: born.pidfd, channel, sources })
@@ -65,8 +65,8 @@ pub fn spawn(program: &File, sandbox: &plan::Sandbox, cgroup: &Cgroup) -> Result
 
 impl Child {
     /// Kills the process and takes its exit status, so that nothing remains.
-    pub fn end(self) {
-        end(&Born { pid: self.pid, pidfd: self.pidfd });
+    pub fn end(&self) {
+        end(&self.pidfd);
     }
 }
 
@@ -95,7 +95,7 @@ fn bear_through_another(birth: &Birth, entrance: &Entrance, channel: &mut Channe
     drop(write);
     let mut pid = [0; 4];
     let told = rustix::io::retry_on_intr(|| rustix::io::read(&read, &mut pid));
-    reap(&between);
+    reap(&between.pidfd);
     if told != Ok(4) {
         // It has said on the wire why.
         return Err(match channel.try_receive()? {
@@ -158,15 +158,15 @@ fn write_map(pid: u32, file: &str, maps: &[plan::IdMapping], field: &str) -> Res
 }
 
 /// Kills a child of ours and takes its exit status.
-pub(crate) fn end(born: &Born) {
+pub(crate) fn end(pidfd: &OwnedFd) {
     // Gone already is what we want.
-    let _ = rustix::process::pidfd_send_signal(&born.pidfd, Signal::KILL);
-    reap(born);
+    let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+    reap(pidfd);
 }
 
-fn reap(born: &Born) {
+fn reap(pidfd: &OwnedFd) {
     let options = rustix::process::WaitIdOptions::EXITED;
-    let id = rustix::process::WaitId::PidFd(born.pidfd.as_fd());
+    let id = rustix::process::WaitId::PidFd(pidfd.as_fd());
     let _ = rustix::io::retry_on_intr(|| rustix::process::waitid(id.clone(), options));
 }
 

@@ -189,7 +189,7 @@ impl Placeholder {
 
 impl Drop for Placeholder {
     fn drop(&mut self) {
-        crate::spawn::end(&self.0);
+        crate::spawn::end(&self.0.pidfd);
     }
 }
 

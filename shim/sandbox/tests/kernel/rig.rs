@@ -30,7 +30,6 @@ pub(crate) struct Created {
     pub(crate) child: Child,
     pub(crate) cgroup: Cgroup,
     output: File,
-    id: String,
 }
 
 impl Rig {
@@ -77,7 +76,7 @@ impl Rig {
         let cgroup = Cgroup::create_in(hierarchies, &plan).map_err(|e| e.sentence())?;
         let created = self.create_in(&cgroup, commands);
         match created {
-            Ok((child, output)) => Ok(Created { child, cgroup, output, id: self.id.clone() }),
+            Ok((child, output)) => Ok(Created { child, cgroup, output }),
             Err(why) => {
                 cgroup.delete().unwrap();
                 Err(why)
@@ -186,14 +185,22 @@ impl Created {
 
     /// Kills what is left and proves that nothing remains.
     pub(crate) fn finish(self) {
-        let Created { child, cgroup, id, .. } = self;
-        cgroup.kill_all().unwrap();
-        let pid = child.pid;
-        child.end();
-        cgroup.delete().unwrap();
-        assert!(!PathBuf::from(format!("/proc/{pid}")).exists(), "{id} is still there");
-        for folder in &cgroup.locator().folders {
+        let (pid, folders) = (self.child.pid, self.cgroup.locator().folders.clone());
+        drop(self);
+        assert!(!PathBuf::from(format!("/proc/{pid}")).exists(), "{pid} is still there");
+        for folder in folders {
             assert!(!folder.path.exists(), "{} is still there", folder.path.display());
+        }
+    }
+}
+
+/// Also when a test fails half-way.
+impl Drop for Created {
+    fn drop(&mut self) {
+        let _ = self.cgroup.kill_all();
+        self.child.end();
+        if let Err(error) = self.cgroup.delete() {
+            eprintln!("{}", error.sentence());
         }
     }
 }
