@@ -58,6 +58,7 @@ pub const ALL: &[(&str, Kind)] = &[
     ("tcp-server", Kind::Sockets),
     ("udp-client", Kind::Sockets),
     ("udp-server", Kind::Sockets),
+    ("cwd", Kind::Component),
     ("fetch", Kind::Component),
     ("greet", Kind::Component),
     ("hello-p3", Kind::Component),

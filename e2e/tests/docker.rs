@@ -48,16 +48,8 @@ const CASES: &[Case<Docker>] = &[
         refuses_to_write(run(d, "files", &["--rm", "--read-only"], &["write", "/a", "b"], "")?)
     }),
     ("run_user_is_the_user_of_the_program", For::Any, user),
-    ("run_w_sets_the_folder", For::Any, |d| {
-        let folder = d.world().folder("docker-cwd")?;
-        fs::write(folder.join("note"), "found\n")?;
-        let volume = format!("{}:/work", folder.display());
-        is(
-            run(d, "files", &["--rm", "-v", &volume, "-w", "/work"], &["read", "note"], "")?,
-            0,
-            "found\n",
-            "",
-        )
+    ("run_w_sets_the_folder", For::Wherry, |d| {
+        is(run(d, "cwd", &["--rm", "-w", "/work"], &[], "")?, 0, "Some(\"/work\")\n", "")
     }),
     ("run_memory_is_a_limit_that_a_program_can_see", For::Wherry, |d| {
         is(

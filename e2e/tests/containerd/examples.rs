@@ -173,22 +173,24 @@ fn panics(world: &World) -> Result<()> {
 
 /// `path#export` with arguments and results as WAVE.
 fn functions(world: &World) -> Result<()> {
-    let cases: &[(&str, &str, &[&str], &str)] = &[
-        ("greet", "/greet.wasm#greet", &["\"Wherry\""], "\"Hello, Wherry!\"\n"),
-        ("greet", "/greet.wasm#hello", &[], "\"Hello from WASI Component!\"\n"),
-        ("greet", "/greet.wasm#add", &["40", "2"], "42\n"),
-        ("greet", "/greet.wasm#divide", &["1", "4"], "ok(0.25)\n"),
-        ("greet", "/greet.wasm#divide", &["1", "0"], "err(\"division by zero\")\n"),
-        ("greet", "/greet.wasm#sum", &["[1, 2, 39]"], "42\n"),
-        ("greet", "/greet.wasm#mirror", &["{x: 1, y: 2}"], "{x: 2, y: 1}\n"),
-        ("add-wat", "/add.wat#add", &["40", "2"], "42\n"),
+    // A result that is an error is a failure, as it is of a command's `run`.
+    let cases: &[(&str, &str, &[&str], i32, &str)] = &[
+        ("greet", "/greet.wasm#greet", &["\"Wherry\""], 0, "\"Hello, Wherry!\"\n"),
+        ("greet", "/greet.wasm#hello", &[], 0, "\"Hello from WASI Component!\"\n"),
+        ("greet", "/greet.wasm#add", &["40", "2"], 0, "42\n"),
+        ("greet", "/greet.wasm#divide", &["1", "4"], 0, "ok(0.25)\n"),
+        ("greet", "/greet.wasm#divide", &["1", "0"], 1, "err(\"division by zero\")\n"),
+        ("greet", "/greet.wasm#sum", &["[1, 2, 39]"], 0, "42\n"),
+        ("greet", "/greet.wasm#mirror", &["{x: 1, y: 2}"], 0, "{x: 2, y: 1}\n"),
+        ("add-wat", "/add.wat#add", &["40", "2"], 0, "42\n"),
     ];
-    for (guest, program, args, stdout) in cases {
+    for (guest, program, args, code, stdout) in cases {
         let mut words = vec![program.to_string()];
         words.extend(args.iter().map(|word| word.to_string()));
         let container = world.guest(guest)?;
         let container = container.edit(move |spec| spec["process"]["args"] = words.into());
-        is(container.run(&world.containerd)?, 0, stdout, "").map_err(|e| e.context(*program))?;
+        is(container.run(&world.containerd)?, *code, stdout, "")
+            .map_err(|e| e.context(*program))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, bail, ensure};
 use wherry_e2e::suite::{Case, For, World};
 use wherry_e2e::task::{Container, RUN, Task};
 use wherry_e2e::{http, image::Form};
@@ -48,8 +48,11 @@ fn tcp_server(world: &World) -> Result<()> {
     let mut connection = TcpStream::connect(at)?;
     connection.write_all(b"hello\nthere\n")?;
     let mut lines = BufReader::new(connection.try_clone()?).lines();
-    let mut next = || lines.next().context("closed").and_then(|line| Ok(line?));
-    ensure!((next()?, next()?) == ("HELLO".to_string(), "THERE".to_string()));
+    let heard: Vec<String> = lines.by_ref().take(2).collect::<std::io::Result<_>>()?;
+    if heard != ["HELLO", "THERE"] {
+        task.kill(9).ok();
+        bail!("heard {heard:?}, ended with {:?}, said {:?}", task.wait(RUN), task.output());
+    }
     connection.shutdown(std::net::Shutdown::Both)?;
     ensure!(task.wait(RUN)? == 0);
     task.delete()?;
@@ -190,8 +193,11 @@ fn answers(world: &World, guest: &str) -> Result<()> {
 fn thousand(world: &World, guest: &str) -> Result<()> {
     let (task, at) = service(world, world.guest(guest)?)?;
     let answers = http::get_all(at, &["/"; 1000], 1000)?;
-    let good = answers.iter().filter(|answer| **answer == (200, "Hello, WASI!\n".to_string()));
-    ensure!(good.count() == 1000, "not all of 1000 were answered well");
+    let bad: Vec<_> = answers
+        .iter()
+        .filter(|(status, body)| (*status, body.as_str()) != (200, "Hello, WASI!\n"))
+        .collect();
+    ensure!(bad.is_empty(), "{} of 1000 were not answered well, such as {:?}", bad.len(), bad[0]);
     ends_well(task)
 }
 

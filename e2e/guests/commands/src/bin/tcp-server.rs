@@ -6,9 +6,9 @@ fn main() -> io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "0.0.0.0:7000".into());
     let listener = TcpListener::bind(address)?;
     println!("listening");
-    let (mut connection, _) = listener.accept()?;
-    for line in BufReader::new(connection.try_clone()?).lines() {
-        writeln!(connection, "{}", line?.to_uppercase())?;
+    let (connection, _) = listener.accept()?;
+    for line in BufReader::new(&connection).lines() {
+        writeln!(&connection, "{}", line?.to_uppercase())?;
     }
     println!("closed");
     Ok(())
