@@ -56,7 +56,8 @@ impl Cgroup {
                 self.thaw()?;
             }
             if fresh.is_empty() {
-                return Ok(());
+                // A frozen v1 group takes its signals when it goes on.
+                return if self.is_frozen_v1() { self.thaw() } else { Ok(()) };
             }
             told.append(&mut now);
         }
@@ -102,6 +103,11 @@ impl Cgroup {
             }
             std::thread::sleep(Duration::from_micros(200));
         }
+    }
+
+    fn is_frozen_v1(&self) -> bool {
+        let state = self.folder("freezer").map(|f| fs::read_to_string(f.join("freezer.state")));
+        !self.is_v2() && matches!(state, Some(Ok(state)) if state.trim() != "THAWED")
     }
 
     /// A folder whose processes are all the container's: the same in every hierarchy.

@@ -1,7 +1,7 @@
 //! Device nodes and the links that every `/dev` has (runtime spec, "Default Devices" and
 //! "Default Symlinks").
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
@@ -110,9 +110,16 @@ fn links(dev: &OwnedFd, root: &Root) -> Result<()> {
 /// The pty as `/dev/console` (runtime spec, "Default Devices").
 fn console(root: &Root) -> Result<()> {
     let doing = || "binding the terminal on /dev/console (process.terminal)".to_owned();
-    let pty = format!("/proc/self/fd/{}", rustix::stdio::stdin().as_raw_fd());
+    // The descriptor is of the host's mount namespace, from which nothing can be bound here; the
+    // same pty has a name in ours. 136 is the first major number of ptys, 256 to each.
+    let stdin = rustix::fs::fstat(rustix::stdio::stdin()).doing(doing)?.st_rdev;
+    let number = rustix::fs::minor(stdin) + 256 * rustix::fs::major(stdin).saturating_sub(136);
+    let pty = format!("/dev/pts/{number}");
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = open_tree(CWD, pty, flags).doing(doing)?;
+    let tree = open_tree(CWD, &pty, flags).doing(doing)?;
+    if rustix::fs::fstat(&tree).doing(doing)?.st_rdev != stdin {
+        return Err(Errno::NOTTY).doing(doing);
+    }
     let target = open_or_make(&root.folder, Path::new("/dev/console"), Missing::File)?;
     attach(&tree, &target).doing(doing)
 }

@@ -81,7 +81,46 @@ fn bind(mount: &Mount, tree: &OwnedFd, root: &Root) -> Result<()> {
         Error::System { doing, source: e.into() }
     })?;
     let destination = open_or_make(&root.folder, &mount.destination, missing)?;
+    keep_procfs(mount, &destination, Some(tree))?;
     attach(tree, &destination).doing(|| format!("binding mounts {to}"))
+}
+
+/// What programs replace in procfs to show a container's own numbers (lxcfs), as runc's
+/// `checkProcMount` lists it.
+const REPLACEABLE: [&str; 11] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+    "/proc/net/dev",
+];
+
+/// Nothing is mounted into a procfs, to which an image could lead by a link, except for a few
+/// files; and over all of it only another procfs.
+fn keep_procfs(mount: &Mount, destination: &OwnedFd, tree: Option<&OwnedFd>) -> Result<()> {
+    let path = &mount.destination;
+    let is_procfs =
+        |fd: &OwnedFd| rustix::fs::fstatfs(fd).map(|s| s.f_type as u64 == super::procfs::MAGIC);
+    let doing = || format!("looking at the destination of mounts {}", path.display());
+    let inside = is_procfs(destination).doing(doing)?;
+    let over = path == Path::new("/proc");
+    if !inside && !over || REPLACEABLE.iter().any(|p| path == Path::new(p)) {
+        return Ok(());
+    }
+    if over && tree.map_or(Ok(false), is_procfs).doing(doing)? {
+        return Ok(());
+    }
+    Err(Error::Refused(format!(
+        "mounts {}: nothing but a procfs is mounted on /proc, and inside of it only {}",
+        path.display(),
+        REPLACEABLE.join(", ")
+    )))
 }
 
 pub(super) fn attach(tree: impl AsFd, destination: impl AsFd) -> rustix::io::Result<()> {
@@ -98,6 +137,9 @@ fn filesystem(
 ) -> Result<()> {
     let to = mount.destination.display();
     let destination = open_or_make(&root.folder, &mount.destination, Missing::Folder)?;
+    if kind != "proc" {
+        keep_procfs(mount, &destination, None)?;
+    }
     let mut flags = mount.flags.set;
     if closes_late(mount) || mount.copy_up {
         flags &= !libc::MS_RDONLY;

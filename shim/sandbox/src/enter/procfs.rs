@@ -27,7 +27,7 @@ use crate::error::Doing;
 use crate::resolve::open_in_root;
 use crate::sys::MountAttr;
 
-const PROC_MAGIC: u64 = 0x9fa0;
+pub(super) const MAGIC: u64 = 0x9fa0;
 
 pub(super) fn hide(root: &Root, host: &Host, veil: &mut Veil) -> Result<()> {
     let table = read(host, "mountinfo")?;
@@ -40,7 +40,7 @@ pub(super) fn hide(root: &Root, host: &Host, veil: &mut Veil) -> Result<()> {
             Err(errno) => return Err(errno).doing(doing),
         };
         let magic = rustix::fs::fstatfs(&mounted).doing(doing)?.f_type as u64;
-        if magic == PROC_MAGIC {
+        if magic == MAGIC {
             hide_in(&mounted, veil).doing(doing)?;
         }
     }

@@ -25,7 +25,9 @@ pub(crate) fn install(program: &[Instruction], flags: u64) -> rustix::io::Result
     let Ok(length) = u16::try_from(program.len()) else { return Err(rustix::io::Errno::INVAL) };
     let fprog = Fprog { length, instructions: program.as_ptr() };
     // SAFETY: `struct sock_fprog`, whose array lives across the call and has the given length.
-    check(unsafe {
+    let result = unsafe {
         libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const fprog)
-    })
+    };
+    // The number of a thread that has another filter and so cannot get this one.
+    if result > 0 { Err(rustix::io::Errno::SRCH) } else { check(result) }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use expect_test::expect;
-use wherry_core::plan::{MountFlags, MountWhat};
+use wherry_core::plan::{MountFlags, MountWhat, Propagation};
 
 use crate::rig::{Rig, bind, filesystem};
 
@@ -178,6 +178,62 @@ fn the_guest_does_not_find_its_own_process() {
         "open /proc/meminfo",
         "ls /data/hostproc/self",
     ]));
+}
+
+#[test]
+fn nothing_is_mounted_into_procfs() {
+    let host = tempfile::tempdir().unwrap();
+    fs::write(host.path().join("file"), "mine").unwrap();
+    let mut rig = Rig::new();
+    symlink("/proc/sys", rig.file("innocent")).unwrap();
+    rig.mount(bind(host.path(), "/innocent/kernel"));
+    let said = rig.run(&[]);
+    assert!(said.starts_with("refused: mounts /innocent/kernel: nothing but a procfs"), "{said}");
+    let mut rig = Rig::new();
+    rig.mount(bind(host.path().join("file"), "/proc/uptime"));
+    assert_eq!(rig.run(&["cat /proc/uptime"]), "cat /proc/uptime: mine\n");
+}
+
+#[test]
+fn mounts_of_a_shared_root_do_not_reach_the_host() {
+    use rustix::mount::{MountFlags, MountPropagationFlags as Spread, UnmountFlags};
+    let home = tempfile::tempdir().unwrap();
+    rustix::mount::mount("tmpfs", home.path(), "tmpfs", MountFlags::empty(), None).unwrap();
+    rustix::mount::mount_change(home.path(), Spread::SHARED).unwrap();
+    let root = home.path().join("rootfs");
+    for folder in [&root, &root.join("proc"), &root.join("dev"), &root.join("data")] {
+        fs::create_dir(folder).unwrap();
+    }
+    for propagation in [Propagation::Shared, Propagation::Slave, Propagation::Private] {
+        let mut rig = Rig::new();
+        rig.sandbox.rootfs = root.clone();
+        rig.sandbox.rootfs_propagation = Some(propagation);
+        let created = rig.create(&["cwd"]).unwrap();
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let below = table.lines().filter(|l| l.contains(root.to_str().unwrap())).count();
+        assert_eq!(below, 0, "{propagation:?}\n{table}");
+        let table = fs::read_to_string(format!("/proc/{}/mountinfo", created.child.pid)).unwrap();
+        let shared = table.lines().next().unwrap().contains(" shared:");
+        assert_eq!(shared, propagation == Propagation::Shared, "{table}");
+        assert_eq!(created.start_and_finish(), "cwd: /\n");
+    }
+    rustix::mount::unmount(home.path(), UnmountFlags::DETACH).unwrap();
+}
+
+#[test]
+fn a_terminal_controls_the_session_and_is_the_console() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let pty = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&pty).unwrap();
+    unlockpt(&pty).unwrap();
+    let name = ptsname(&pty, Vec::new()).unwrap();
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
+    let mut rig = Rig::new();
+    rig.terminal =
+        Some(rustix::fs::open(name.as_c_str(), flags, rustix::fs::Mode::empty()).unwrap());
+    let said = rig.run(&["stat /dev/console", "open /dev/tty"]);
+    assert!(said.starts_with("stat /dev/console: char "), "{said}");
+    assert!(said.contains(" 136:") && said.ends_with("open /dev/tty: opened\n"), "{said}");
 }
 
 #[test]

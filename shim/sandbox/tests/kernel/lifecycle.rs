@@ -119,6 +119,37 @@ fn a_guest_is_born_into_a_v2_group() {
     assert_eq!(created.start_and_finish(), "cwd: /\n");
 }
 
+/// As the containers of a pod in a user namespace: all its namespaces but the mounts are joined.
+#[test]
+fn a_user_namespace_is_joined_with_what_belongs_to_it() {
+    let mut rig = Rig::new();
+    rig.sandbox.namespaces.push(Namespace { kind: Kind::User, path: None });
+    let map = vec![IdMapping { container: 0, host: 100_000, size: 65_536 }];
+    (rig.sandbox.uid_mappings, rig.sandbox.gid_mappings) = (map.clone(), map);
+    std::os::unix::fs::chown(rig.rootfs.path(), Some(100_000), Some(100_000)).unwrap();
+    let first = rig.create(&[]).unwrap();
+    let mut app = Rig::new();
+    std::os::unix::fs::chown(app.rootfs.path(), Some(100_000), Some(100_000)).unwrap();
+    app.sandbox.hostname = None;
+    app.sandbox.namespaces = rig.sandbox.namespaces.clone();
+    for namespace in app.sandbox.namespaces.iter_mut().filter(|n| n.kind != Kind::Mount) {
+        namespace.path = Some(format!("/proc/{}/ns/{}", first.child.pid, namespace.kind).into());
+    }
+    let second = app.create(&["id", "hostname", "cat /etc/name"]).unwrap();
+    for name in ["user", "pid", "net", "ipc", "uts"] {
+        assert_eq!(second.namespace(name), first.namespace(name), "{name}");
+    }
+    assert_eq!(second.status("Uid"), "100000 100000 100000 100000");
+    assert_eq!(second.status("PPid"), std::process::id().to_string());
+    expect![[r#"
+        id: 0 0 0 0 []
+        hostname: inside
+        cat /etc/name: image
+    "#]]
+    .assert_eq(&second.start_and_finish());
+    first.finish();
+}
+
 /// A bundle that is its owner's alone, as containerd leaves it: the user namespace's root is
 /// nobody there.
 #[test]

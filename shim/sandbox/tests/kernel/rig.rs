@@ -24,6 +24,7 @@ pub(crate) struct Rig {
     pub(crate) resources: Option<oci_spec::runtime::LinuxResources>,
     pub(crate) rootfs: tempfile::TempDir,
     pub(crate) id: String,
+    pub(crate) terminal: Option<OwnedFd>,
 }
 
 pub(crate) struct Created {
@@ -46,7 +47,7 @@ impl Rig {
             NUMBER.fetch_add(1, Ordering::Relaxed)
         );
         let sandbox = sandbox(rootfs.path().canonicalize().unwrap());
-        Rig { sandbox, hooks: Hooks::default(), resources: None, rootfs, id }
+        Rig { sandbox, hooks: Hooks::default(), resources: None, rootfs, id, terminal: None }
     }
 
     pub(crate) fn mount(&mut self, mount: Mount) -> &mut Rig {
@@ -91,7 +92,13 @@ impl Rig {
         let null =
             || OwnedFd::from(File::options().read(true).write(true).open("/dev/null").unwrap());
         let sources = std::mem::take(&mut child.sources);
-        let fds = SetupFds { code: null(), stdin: null(), stdout: write, stderr: null(), sources };
+        let fds = SetupFds {
+            code: null(),
+            stdin: self.terminal.as_ref().map_or_else(null, |t| t.try_clone().unwrap()),
+            stdout: write,
+            stderr: null(),
+            sources,
+        };
         child.channel.send_setup(self.setup(&child, commands), &fds).unwrap();
         drop(fds);
         loop {
@@ -138,7 +145,7 @@ impl Rig {
             hooks: self.hooks.clone(),
             state: self.state(child),
             profile: plan::Profile::Command,
-            terminal: false,
+            terminal: self.terminal.is_some(),
         }
     }
 
