@@ -102,6 +102,7 @@ pub fn bind_sources(spec: &Spec, bundle: &Path) -> Vec<PathBuf> {
 /// Decides everything about one container.
 pub fn plan(input: Input<'_>) -> Result<Plan, Refusal> {
     let spec = input.spec;
+    version(spec.version())?;
     unsupported::check(spec)?;
     let Some(process) = spec.process() else {
         return Err(invalid("process", "is missing: a container needs a process to run"));
@@ -139,6 +140,18 @@ pub fn plan(input: Input<'_>) -> Result<Plan, Refusal> {
         annotations,
         terminal: process::terminal(process)?,
     })
+}
+
+/// A later minor version only adds to an earlier one (runtime spec, config.md, "Specification
+/// version"); tools that leave the version out write for 1.x.
+fn version(version: &str) -> Result<(), Refusal> {
+    match version.is_empty() || version.starts_with("1.") {
+        true => Ok(()),
+        false => Err(unsupported(
+            "ociVersion",
+            format!("is {version:?}: Wherry knows version 1 of the runtime specification"),
+        )),
+    }
 }
 
 fn sandbox(input: Input<'_>, process: &Process, linux: &Linux) -> Result<Sandbox, Refusal> {

@@ -4,6 +4,7 @@
 //! user namespace and the systemd driver) and of Docker; beside each lies its plan.
 
 mod decisions;
+mod hostile;
 mod refusals;
 mod settings;
 

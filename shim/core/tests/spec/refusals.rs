@@ -23,6 +23,9 @@ fn a_spec_without_what_a_container_needs_is_refused() {
     refusals(
         &node(),
         &[
+            ("/ociVersion", r#""2.0.0""#),
+            ("/ociVersion", r#""1.0.2-dev""#),
+            ("/ociVersion", "!"),
             ("/process", "!"),
             ("/root", "!"),
             ("/linux", "!"),
@@ -52,6 +55,9 @@ fn a_spec_without_what_a_container_needs_is_refused() {
             ("/linux/rootfsPropagation", r#""public""#),
         ],
         expect![[r#"
+            Unsupported: ociVersion is "2.0.0": Wherry knows version 1 of the runtime specification
+            planned: /ociVersion "1.0.2-dev"
+            planned: /ociVersion !
             Invalid: process is missing: a container needs a process to run
             Invalid: root is missing: a container needs a root file system
             Invalid: linux is missing: a container needs at least a mount namespace
