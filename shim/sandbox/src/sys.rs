@@ -151,7 +151,8 @@ pub(crate) fn set_blocked_signals(set: u64) {
 
 /// Gives ignored signals their default action: exec keeps ignored ones. Allowed after a fork.
 pub(crate) fn default_signals() {
-    for signal in 1..32 {
+    // Not SIGABRT: musl takes a lock for it, which a thread that is no more may hold.
+    for signal in (1..32).filter(|signal| *signal != libc::SIGABRT) {
         // SAFETY: SIG_DFL installs no code. SIGKILL and SIGSTOP are refused, which is no harm.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }

@@ -34,10 +34,13 @@ fn all_five_capability_sets_are_set() {
     caps.effective = vec!["CAP_CHOWN".into()];
     caps.inheritable = vec!["CAP_KILL".into()];
     caps.ambient = vec!["CAP_KILL".into()];
-    rig.sandbox.user.uid = 1;
-    let created = rig.create(&[]).unwrap();
-    let sets = ["CapBnd", "CapPrm", "CapEff", "CapInh", "CapAmb", "NoNewPrivs"];
-    let seen: Vec<_> = sets.map(|s| format!("{s} {}", created.status(s))).into();
+    let seen = |rig: &Rig| {
+        let created = rig.create(&[]).unwrap();
+        let sets = ["CapBnd", "CapPrm", "CapEff", "CapInh", "CapAmb", "NoNewPrivs"];
+        let seen: Vec<_> = sets.map(|s| format!("{s} {}", created.status(s))).into();
+        created.finish();
+        seen.join("\n")
+    };
     expect![[r#"
         CapBnd 00000000000000a1
         CapPrm 0000000000000021
@@ -45,8 +48,27 @@ fn all_five_capability_sets_are_set() {
         CapInh 0000000000000020
         CapAmb 0000000000000020
         NoNewPrivs 1"#]]
-    .assert_eq(&seen.join("\n"));
-    created.finish();
+    .assert_eq(&seen(&rig));
+    // Another user than root has only the ambient ones, as after an exec.
+    rig.sandbox.user.uid = 1;
+    expect![[r#"
+        CapBnd 00000000000000a1
+        CapPrm 0000000000000020
+        CapEff 0000000000000020
+        CapInh 0000000000000020
+        CapAmb 0000000000000020
+        NoNewPrivs 1"#]]
+    .assert_eq(&seen(&rig));
+}
+
+#[test]
+fn a_user_other_than_root_does_not_open_roots_files() {
+    let mut rig = Rig::new();
+    let closed = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(rig.file("data"), closed).unwrap();
+    assert_eq!(rig.run(&["ls /data"]), "ls /data: \n");
+    rig.sandbox.user.uid = 1234;
+    assert_eq!(rig.run(&["ls /data"]), "ls /data: permission denied\n");
 }
 
 #[test]
