@@ -48,20 +48,20 @@ impl ModuleCall {
     }
 
     pub(crate) async fn run(
-        self,
-        mut store: Store<WasiP1Ctx>,
-        pre: InstancePre<WasiP1Ctx>,
+        &self,
+        store: &mut Store<WasiP1Ctx>,
+        pre: &InstancePre<WasiP1Ctx>,
     ) -> wasmtime::Result<()> {
-        let instance = pre.instantiate_async(&mut store).await?;
+        let instance = pre.instantiate_async(&mut *store).await?;
         // A reactor sets itself up in `_initialize` before anything else is called.
-        if let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut store, "_initialize") {
-            initialize.call_async(&mut store, ()).await?;
+        if let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut *store, "_initialize") {
+            initialize.call_async(&mut *store, ()).await?;
         }
         let function = instance
-            .get_func(&mut store, &self.export)
+            .get_func(&mut *store, &self.export)
             .ok_or_else(|| wasmtime::Error::msg("the function is gone"))?;
         let mut results: Vec<_> = self.results.iter().map(|kind| zero(kind)).collect();
-        function.call_async(&mut store, &self.arguments, &mut results).await?;
+        function.call_async(&mut *store, &self.arguments, &mut results).await?;
         print(results.iter().map(show_number))
     }
 }
@@ -111,16 +111,16 @@ impl ComponentCall {
 
     /// The error is that of a function which returned one.
     pub(crate) async fn run(
-        self,
-        mut store: Store<Host>,
-        pre: ComponentPre<Host>,
+        &self,
+        store: &mut Store<Host>,
+        pre: &ComponentPre<Host>,
     ) -> wasmtime::Result<Result<(), ()>> {
-        let instance = pre.instantiate_async(&mut store).await?;
+        let instance = pre.instantiate_async(&mut *store).await?;
         let function = instance
-            .get_func(&mut store, &self.index)
+            .get_func(&mut *store, &self.index)
             .ok_or_else(|| wasmtime::Error::msg("the function is gone"))?;
         let mut results = vec![ComponentVal::Bool(false); self.results];
-        function.call_async(&mut store, &self.arguments, &mut results).await?;
+        function.call_async(&mut *store, &self.arguments, &mut results).await?;
         let failed = results.iter().any(|value| matches!(value, ComponentVal::Result(Err(_))));
         print(
             results.iter().map(|value| value.to_wave().unwrap_or_else(|error| error.to_string())),

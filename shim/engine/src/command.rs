@@ -20,7 +20,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    pub(crate) async fn run(self) -> Exit {
+    pub(crate) async fn run(&mut self) -> Exit {
         match self {
             Command::Start { store, pre } => Exit::of(start(store, pre).await),
             Command::CallModule { store, pre, call } => Exit::of(call.run(store, pre).await),
@@ -39,18 +39,18 @@ fn run_result(result: wasmtime::Result<Result<(), ()>>) -> Exit {
     }
 }
 
-async fn start(mut store: Store<WasiP1Ctx>, pre: InstancePre<WasiP1Ctx>) -> wasmtime::Result<()> {
-    let instance = pre.instantiate_async(&mut store).await?;
-    let start: TypedFunc<(), ()> = instance.get_typed_func(&mut store, "_start")?;
-    start.call_async(&mut store, ()).await
+async fn start(store: &mut Store<WasiP1Ctx>, pre: &InstancePre<WasiP1Ctx>) -> wasmtime::Result<()> {
+    let instance = pre.instantiate_async(&mut *store).await?;
+    let start: TypedFunc<(), ()> = instance.get_typed_func(&mut *store, "_start")?;
+    start.call_async(store, ()).await
 }
 
-async fn run2(mut store: Store<Host>, pre: Command2<Host>) -> wasmtime::Result<Result<(), ()>> {
-    let command = pre.instantiate_async(&mut store).await?;
-    command.wasi_cli_run().call_run(&mut store).await
+async fn run2(store: &mut Store<Host>, pre: &Command2<Host>) -> wasmtime::Result<Result<(), ()>> {
+    let command = pre.instantiate_async(&mut *store).await?;
+    command.wasi_cli_run().call_run(store).await
 }
 
-async fn run3(mut store: Store<Host>, pre: Command3<Host>) -> wasmtime::Result<Result<(), ()>> {
-    let command = pre.instantiate_async(&mut store).await?;
+async fn run3(store: &mut Store<Host>, pre: &Command3<Host>) -> wasmtime::Result<Result<(), ()>> {
+    let command = pre.instantiate_async(&mut *store).await?;
     store.run_concurrent(async |store| command.wasi_cli_run().call_run(store).await).await?
 }

@@ -85,6 +85,7 @@ impl fmt::Debug for Job {
 /// The caller vouches for `cwasm`: the file was written by [`crate::compile`] and nobody writes to
 /// it any more. It is native code, and Wasmtime checks its version, not its intentions.
 pub fn load(profile: Profile, cwasm: File, run: &Run) -> Result<Loaded, Refusal> {
+    crate::signals::end_at_signals();
     let engine = engine(profile)?;
     let code = code::map(&engine, cwasm).map_err(|error| Refusal::Code(format!("{error:#}")))?;
     let job = match code {
@@ -101,8 +102,11 @@ impl Loaded {
     pub fn run(self) -> Exit {
         match self.0 {
             Job::Command(runtime, command) => {
-                crate::signals::end_at_signals(&[]);
-                runtime.block_on(command.run())
+                // The process ends after its only guest, and the kernel takes everything back at
+                // once: to give up memory piece by piece would only make the exit later.
+                let exit = runtime.block_on(Box::leak(command).run());
+                std::mem::forget(runtime);
+                exit
             }
             Job::Service(service) => service.run(),
         }

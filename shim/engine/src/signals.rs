@@ -8,6 +8,7 @@
 
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::libc;
 
@@ -36,10 +37,13 @@ const ENDING: [libc::c_int; 16] = [
 /// Signals that ask a service to stop, and a command to end.
 pub(crate) const STOPPING: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
 
-/// From here on these signals end the process with 128 + their number, without delay; all but
-/// those that the caller handles itself.
-pub(crate) fn end_at_signals(except: &[libc::c_int]) {
-    for signal in ENDING.into_iter().filter(|signal| !except.contains(signal)) {
+/// A service handles [`STOPPING`] itself. Its runtime calls the handlers that were there before.
+static SERVES: AtomicBool = AtomicBool::new(false);
+
+/// From here on these signals end the process with 128 + their number, without delay; also one
+/// that is loaded and waits to be started.
+pub(crate) fn end_at_signals() {
+    for signal in ENDING {
         end_at(signal);
     }
     for signal in libc::SIGRTMIN()..=libc::SIGRTMAX() {
@@ -47,9 +51,14 @@ pub(crate) fn end_at_signals(except: &[libc::c_int]) {
     }
 }
 
+/// From here on the caller, who listens already, is the only one who hears of [`STOPPING`].
+pub(crate) fn leave_stopping_to_service() {
+    SERVES.store(true, Ordering::Relaxed);
+}
+
 fn end_at(signal: libc::c_int) {
-    // SAFETY: `action` is fully set before use; `end` is async-signal-safe: it calls nothing but
-    // `_exit` (`signal-safety(7)`).
+    // SAFETY: `action` is fully set before use; `end` is async-signal-safe: it reads an atomic and
+    // calls nothing but `_exit` (`signal-safety(7)`).
     unsafe {
         let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
         action.sa_sigaction = end as extern "C" fn(libc::c_int) as libc::sighandler_t;
@@ -60,6 +69,9 @@ fn end_at(signal: libc::c_int) {
 }
 
 extern "C" fn end(signal: libc::c_int) {
+    if SERVES.load(Ordering::Relaxed) && STOPPING.contains(&signal) {
+        return;
+    }
     // SAFETY: async-signal-safe.
     unsafe { libc::_exit(128 + signal) }
 }

@@ -33,7 +33,6 @@ use crate::config::CONCURRENT_REQUESTS;
 use crate::exit::{Exit, tell};
 use crate::host::{self, Host};
 use crate::load::Refusal;
-use crate::signals::{STOPPING, end_at_signals};
 use crate::stdio::Streams;
 use crate::world::World;
 use epoch::Epochs;
@@ -89,8 +88,6 @@ impl Service {
     /// Serves until a signal asks to stop. Threads are made here and not while loading: by now
     /// the process is sealed, and they inherit that.
     pub(crate) fn run(self) -> Exit {
-        // The runtime's handler would call the one before it, too.
-        end_at_signals(&STOPPING);
         let threads = self.threads.map_or_else(processors, |threads| threads.get().into());
         let mut builder = match threads {
             1 => runtime::Builder::new_current_thread(),

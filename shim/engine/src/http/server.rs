@@ -17,7 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Shared, request};
 use crate::exit::{Exit, tell};
-use crate::signals::STOPPING;
+use crate::signals::{STOPPING, leave_stopping_to_service};
 
 /// Connections that the kernel holds while we are busy.
 const BACKLOG: u32 = 1024;
@@ -118,7 +118,9 @@ struct Stop(Vec<(i32, Signal)>);
 impl Stop {
     fn new() -> io::Result<Stop> {
         let listen = |number| Ok((number, signal(SignalKind::from_raw(number))?));
-        STOPPING.into_iter().map(listen).collect::<io::Result<_>>().map(Stop)
+        let stop = STOPPING.into_iter().map(listen).collect::<io::Result<_>>().map(Stop)?;
+        leave_stopping_to_service();
+        Ok(stop)
     }
 
     /// The number of the signal that came.
