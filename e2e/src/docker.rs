@@ -98,6 +98,7 @@ impl Docker {
             "ip6tables": false,
             "ip-masq": false,
             "userland-proxy": false,
+            "log-level": "error",
         });
         let file = place.path("daemon.json");
         fs::write(&file, config.to_string())?;
