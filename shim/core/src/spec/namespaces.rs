@@ -9,7 +9,8 @@ use super::{Refusal, invalid, no_nul, unsupported};
 use crate::plan::{IdMapping, Namespace};
 
 /// What may be asked for, sorted, for the features that `-info` tells.
-pub(super) const KNOWN: [&str; 7] = ["cgroup", "ipc", "mount", "network", "pid", "user", "uts"];
+pub(super) const KNOWN: [&str; 8] =
+    ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
 
 pub(super) fn of(linux: &Linux) -> Result<Vec<Namespace>, Refusal> {
     let mut namespaces: Vec<Namespace> = Vec::new();
@@ -31,12 +32,6 @@ pub(super) fn of(linux: &Linux) -> Result<Vec<Namespace>, Refusal> {
             ));
         }
         match kind {
-            Kind::Time => {
-                return Err(unsupported(
-                    field,
-                    "is a time namespace, which is not supported: leave it out",
-                ));
-            }
             Kind::Mount if path.is_some() => {
                 let why = "joins another mount namespace, whose mounts a container would change: leave its path out";
                 return Err(unsupported(field, why));

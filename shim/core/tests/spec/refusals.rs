@@ -187,7 +187,6 @@ fn namespaces_and_what_needs_them() {
         &[
             ("/linux/namespaces", &with(r#"{"type": "pid"}, {"type": "pid", "path": "/x"}"#)),
             ("/linux/namespaces", &with(r#"{"type": "pid", "path": "x"}"#)),
-            ("/linux/namespaces", &with(r#"{"type": "time"}"#)),
             ("/linux/namespaces", r#"[{"type": "mount", "path": "/proc/1/ns/mnt"}]"#),
             ("/linux/namespaces", &with(r#"{"type": "user"}"#)),
             ("/linux/uidMappings", r#"[{"containerID": 0, "hostID": 1, "size": 1}]"#),
@@ -206,7 +205,6 @@ fn namespaces_and_what_needs_them() {
         expect![[r#"
             Invalid: linux.namespaces[2] is a second pid namespace: give each kind once
             Invalid: linux.namespaces[1].path is "x": it must be an absolute path
-            Unsupported: linux.namespaces[1] is a time namespace, which is not supported: leave it out
             Unsupported: linux.namespaces[0] joins another mount namespace, whose mounts a container would change: leave its path out
             Invalid: linux.uidMappings is empty, but linux.namespaces asks for a new user namespace
             Invalid: linux.uidMappings needs a user namespace in linux.namespaces
