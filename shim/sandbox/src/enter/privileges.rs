@@ -23,7 +23,7 @@ pub(super) fn reduce(sandbox: &plan::Sandbox) -> Result<()> {
     if sandbox.no_new_privileges {
         set_no_new_privs(true).doing(|| "setting process.noNewPrivileges".into())?;
     }
-    let wanted = Wanted::read(&sandbox.capabilities)?.as_after_exec(sandbox.user.uid);
+    let wanted = Wanted::read(&sandbox.capabilities)?.left_by_exec(sandbox.user.uid);
     drop_bounding(wanted.bounding)?;
     set_keep_capabilities(true).doing(|| "keeping capabilities over the change of user".into())?;
     let entered = rustix::process::chdir(&sandbox.cwd);
@@ -114,7 +114,7 @@ impl Wanted {
     /// capabilities during execve()"). The spec's sets are those before runc's exec, and whoever
     /// writes a spec counts on what comes out: of a user other than root only the ambient ones
     /// remain. Root would even gain what is bounded and not permitted; here it does not.
-    fn as_after_exec(self, uid: u32) -> Wanted {
+    fn left_by_exec(self, uid: u32) -> Wanted {
         match uid {
             0 => self,
             _ => Wanted { permitted: self.ambient, effective: self.ambient, ..self },
