@@ -36,6 +36,23 @@ fn a_cgroup_namespace_begins_at_the_container() {
     created.finish();
 }
 
+/// Docker 29 asks for one in every container.
+#[test]
+fn a_time_namespace_is_made_and_joined() {
+    let mut rig = Rig::new();
+    rig.sandbox.namespaces.push(Namespace { kind: Kind::Time, path: None });
+    let first = rig.create(&["cwd"]).unwrap();
+    let own = fs::read_link("/proc/self/ns/time").unwrap();
+    assert_ne!(first.namespace("time"), own);
+    let mut rig = Rig::new();
+    let path = format!("/proc/{}/ns/time", first.child.pid).into();
+    rig.sandbox.namespaces.push(Namespace { kind: Kind::Time, path: Some(path) });
+    let second = rig.create(&["cwd"]).unwrap();
+    assert_eq!(second.namespace("time"), first.namespace("time"));
+    assert_eq!(second.start_and_finish(), "cwd: /\n");
+    assert_eq!(first.start_and_finish(), "cwd: /\n");
+}
+
 #[test]
 fn namespaces_are_joined_by_path_and_the_guest_is_the_shims_child() {
     let rig = Rig::new();
