@@ -179,9 +179,10 @@ fn kill(pid: u32) {
     }
 }
 
-/// Removes a group and those below it. What is dying in there is waited for.
+/// Removes a group and those below it. What is dying in there is waited for: a process that has
+/// been waited for may still be in its group for some microseconds.
 pub(super) fn remove_tree(folder: &Path) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
+    let (end, mut pause) = (Instant::now() + PATIENCE, Duration::from_micros(50));
     loop {
         match fs::remove_dir(folder) {
             Ok(()) => return Ok(()),
@@ -190,7 +191,8 @@ pub(super) fn remove_tree(folder: &Path) -> Result<()> {
                 for child in children(folder).doing(|| format!("listing {}", folder.display()))? {
                     remove_tree(&child)?;
                 }
-                std::thread::sleep(Duration::from_millis(1));
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(10));
             }
             Err(e) => return Err(e).doing(|| format!("removing the cgroup {}", folder.display())),
         }

@@ -124,6 +124,22 @@ fn a_lower_oom_score_needs_a_capability_and_says_so() {
 }
 
 #[test]
+fn a_higher_hard_limit_needs_a_capability_and_says_so() {
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    let effective = own.lines().find_map(|l| l.strip_prefix("CapEff:\t")).unwrap();
+    let may = u64::from_str_radix(effective, 16).unwrap() & 1 << 24 != 0;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let Some(hard) = limit.maximum else { return };
+    let mut rig = Rig::new();
+    let name = "RLIMIT_NOFILE".to_owned();
+    rig.sandbox.rlimits = vec![Rlimit { name, soft: hard, hard: hard + 1 }];
+    let said = rig.run(&[]);
+    let refused =
+        said.contains("process.rlimits RLIMIT_NOFILE") && said.contains("CAP_SYS_RESOURCE");
+    assert_eq!(refused, !may, "{said}");
+}
+
+#[test]
 fn sysctls_of_a_namespace_are_set() {
     let mut rig = Rig::new();
     rig.sandbox.sysctl.insert("net.ipv4.ip_unprivileged_port_start".into(), "7".into());
