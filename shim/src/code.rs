@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -103,16 +104,27 @@ fn compile(wanted: &Wanted<'_>, program: &File, output: &File) -> Result<Profile
     let profile = answer.and_then(|a| serde_json::from_value(a["profile"].clone()).ok());
     match profile {
         Some(profile) if ended.status.success() => Ok(profile),
-        _ => Err(Denied::new(
-            Code::ResourceExhausted,
-            format!(
-                "cannot compile {name}: the compiler ended with {} at its limits of {} bytes and \
-                 {seconds} s; an administrator can raise them (compile_memory_bytes, \
-                 compile_timeout_seconds)",
-                ended.status, wanted.options.compile_memory_bytes
-            ),
-        )),
+        _ => Err(cut_short(wanted, &ended)),
     }
+}
+
+/// A compiler that says nothing has met its limits: the jail can't tell, the signal does.
+fn cut_short(wanted: &Wanted<'_>, ended: &limited::Ended) -> Denied {
+    let (name, options) = (&wanted.plan.program.name, wanted.options);
+    let why = match ended.status.signal() {
+        Some(6) => format!(
+            "it needs more memory than the {} bytes that a compiler may use; an administrator can \
+             raise compile_memory_bytes",
+            options.compile_memory_bytes
+        ),
+        Some(24 | 9) => format!(
+            "it takes longer than the {} s that a compiler may work; an administrator can raise \
+             compile_timeout_seconds",
+            options.compile_timeout_seconds
+        ),
+        _ => format!("the compiler ended with {}: {}", ended.status, ended.said.trim()),
+    };
+    Denied::new(Code::ResourceExhausted, format!("cannot compile {name}: {why}"))
 }
 
 /// The digest of the image's Wasm layer, where the root file system does not hold the program.

@@ -269,9 +269,11 @@ impl Effects {
     }
 
     fn release(&mut self, id: &str) {
-        let Some(channel) = self.bodies.get_mut(id).and_then(|body| body.channel.take()) else {
-            return;
-        };
+        let Some(body) = self.bodies.get_mut(id) else { return };
+        if let Some(kept) = &mut body.kept {
+            kept.hold_stdin();
+        }
+        let Some(channel) = body.channel.take() else { return };
         // A guest that died meanwhile has an exit to come, which says it all.
         if let Err(error) = channel.send(&ToGuest::Start, &[]) {
             log::warn!("the guest of {id} did not hear the start: {}", error.sentence());

@@ -6,7 +6,9 @@
 //!   waits instead of dying of EPIPE (containerd, `cmd/containerd-shim-runc-v2/process/io.go`
 //!   `copyPipes` opens each FIFO both ways for the same reason);
 //! - of the input, a writer, so that a client which detaches does not end the guest's input. Only
-//!   `CloseIO` does, by closing it (the same file, `Init.stdin`).
+//!   `CloseIO` does, by closing it (the same file, `Init.stdin`). A client whose input is short may
+//!   be done before the task is started, and then knows no task to call `CloseIO` for (`ctr run`
+//!   with a pipe): so the writer comes at the start, and only if no client has come and gone.
 //!
 //! Besides FIFOs: `file://`, and `binary://`, a program that takes the logs (containerd,
 //! `core/runtime/v2/README.md`, "Logging": descriptors 3 and 4 are stdout and stderr, closing 5
@@ -60,10 +62,21 @@ pub(crate) struct Ends {
 /// The shim's ends, for as long as the process is known.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
-    stdin: Option<OwnedFd>,
+    stdin: Input,
     /// Never read: they are there so that somebody could.
     _readers: Vec<OwnedFd>,
     logger: Option<Child>,
+}
+
+#[derive(Debug, Default)]
+enum Input {
+    /// There is none, or it has been closed.
+    #[default]
+    None,
+    /// Until the start: a reader, which tells whether a client has come and gone.
+    Before { reader: OwnedFd, path: PathBuf },
+    /// Never written: it is there so that the input does not end.
+    Held { _writer: OwnedFd },
 }
 
 /// Opens all three. Starts the log program if one is named; `id` and `namespace` are for it.
@@ -87,7 +100,24 @@ pub(crate) fn open(stdio: &Stdio, namespace: &str, id: &str) -> Result<(Ends, Ke
 impl Kept {
     /// `CloseIO`: the guest reads the end of its input once the client has closed its end too.
     pub(crate) fn close_stdin(&mut self) {
-        self.stdin = None;
+        self.stdin = Input::None;
+    }
+
+    /// The guest is about to start: from here on its input ends by [`Kept::close_stdin`] only.
+    pub(crate) fn hold_stdin(&mut self) {
+        self.stdin = match std::mem::take(&mut self.stdin) {
+            Input::Before { reader, path } if !has_ended(&reader) => {
+                match open_at(&path, OFlags::WRONLY | OFlags::NONBLOCK) {
+                    Ok(writer) => Input::Held { _writer: writer },
+                    Err(errno) => {
+                        log::warn!("cannot hold the input at {}: {errno}", path.display());
+                        Input::None
+                    }
+                }
+            }
+            Input::Before { .. } | Input::None => Input::None,
+            held @ Input::Held { .. } => held,
+        };
     }
 
     /// What has to be waited for before the task can be deleted: the log program, which is told by
@@ -130,9 +160,18 @@ fn input(name: &str, kept: &mut Kept) -> Result<OwnedFd, Error> {
     let path = fifo("stdin", name)?;
     // Without NONBLOCK this would wait for a writer; with a reader there, the writer does not.
     let reader = open_at(path, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?;
-    kept.stdin = Some(open_at(path, OFlags::WRONLY | OFlags::NONBLOCK).map_err(failed)?);
     rustix::fs::fcntl_setfl(&reader, OFlags::empty()).map_err(failed)?;
+    let copy = rustix::io::fcntl_dupfd_cloexec(&reader, 0).map_err(failed)?;
+    kept.stdin = Input::Before { reader: copy, path: path.to_owned() };
     Ok(reader)
+}
+
+/// A FIFO hangs up only if somebody had opened it for writing since we opened it (poll(2), and the
+/// kernel's `pipe_poll`): one that nobody has opened yet has not ended.
+fn has_ended(reader: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(reader, PollFlags::empty())];
+    let now = Timespec::default();
+    rustix::event::poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::HUP)
 }
 
 fn output(stream: &'static str, name: &str, kept: &mut Kept) -> Result<OwnedFd, Error> {
@@ -297,6 +336,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let stdio = Stdio { stdin: make_fifo(folder.path(), "in"), ..Stdio::default() };
         let (ends, mut kept) = open(&stdio, "ns", "id").unwrap();
+        kept.hold_stdin();
         let mut client = OpenOptions::new().write(true).open(&stdio.stdin).unwrap();
         client.write_all(b"hello").unwrap();
         drop(client);
@@ -305,6 +345,20 @@ mod tests {
         guest.read_exact(&mut text).unwrap();
         kept.close_stdin();
         assert_eq!(guest.read(&mut text).unwrap(), 0);
+    }
+
+    #[test]
+    fn input_ends_with_a_client_that_was_done_before_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let stdio = Stdio { stdin: make_fifo(folder.path(), "in"), ..Stdio::default() };
+        let (ends, mut kept) = open(&stdio, "ns", "id").unwrap();
+        let mut client = OpenOptions::new().write(true).open(&stdio.stdin).unwrap();
+        client.write_all(b"hello").unwrap();
+        drop(client);
+        kept.hold_stdin();
+        let mut text = String::new();
+        File::from(ends.stdin).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "hello");
     }
 
     #[test]
