@@ -14,8 +14,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::{
-    AtFlags, CWD, FlockOperation, Mode, OFlags, fchmod, flock, fstat, linkat, mkdirat, openat,
-    renameat, statat,
+    AtFlags, CWD, FlockOperation, Mode, OFlags, fchmod, flock, fstat, fstatvfs, linkat, mkdirat,
+    openat, renameat, statat,
 };
 use rustix::io::Errno;
 use wherry_core::plan::Profile;
@@ -43,7 +43,11 @@ impl Cache {
         }
         place.sweep()?;
         let (output, named) = place.output()?;
-        let profile = compile(&output).map_err(FillError::Compile)?;
+        let profile = compile(&output).map_err(|error| match is_full(&output) {
+            // The compiler only knows that a write failed, not whose disk it was.
+            true => FillError::Cache(Error::Full { path: place.path(".cwasm") }),
+            false => FillError::Compile(error),
+        })?;
         let entry = place.publish(&output, named, profile)?;
         drop(lock);
         self.prune_for(Some((engine, digest)))?;
@@ -117,6 +121,11 @@ impl Place<'_> {
         renameat(&self.cache.dir, self.name(".json.new"), &self.cache.dir, self.name(".json"))
             .map_err(|e| unwritten(e.into()))
     }
+}
+
+/// Whether its file system has no room for anything more: what was written still takes it.
+fn is_full(output: &File) -> bool {
+    fstatvfs(output).is_ok_and(|disk| disk.f_bfree.saturating_mul(disk.f_frsize) < 64 << 10)
 }
 
 /// Its size, if it is code at all. Whether it is sound code, only the engine can tell.
