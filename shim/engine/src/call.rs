@@ -12,9 +12,8 @@ use wasmtime::component::{
     Component, ComponentExportIndex, InstancePre as ComponentPre, Type, Val as ComponentVal,
 };
 use wasmtime::{Engine, ExternType, InstancePre, Module, Store, Val, ValType};
-use wasmtime_wasi::p1::WasiP1Ctx;
 
-use crate::host::Host;
+use crate::host::{Host, Preview1};
 use crate::imports::list;
 use crate::load::Refusal;
 
@@ -49,8 +48,8 @@ impl ModuleCall {
 
     pub(crate) async fn run(
         &self,
-        store: &mut Store<WasiP1Ctx>,
-        pre: &InstancePre<WasiP1Ctx>,
+        store: &mut Store<Preview1>,
+        pre: &InstancePre<Preview1>,
     ) -> wasmtime::Result<()> {
         let instance = pre.instantiate_async(&mut *store).await?;
         // A reactor sets itself up in `_initialize` before anything else is called.

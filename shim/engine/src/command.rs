@@ -3,17 +3,16 @@
 use wasmtime::Store;
 use wasmtime::component::InstancePre as ComponentPre;
 use wasmtime::{InstancePre, TypedFunc};
-use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::bindings::CommandPre as Command2;
 use wasmtime_wasi::p3::bindings::CommandPre as Command3;
 
 use crate::call::{ComponentCall, ModuleCall};
 use crate::exit::Exit;
-use crate::host::Host;
+use crate::host::{Host, Preview1};
 
 pub(crate) enum Command {
-    Start { store: Store<WasiP1Ctx>, pre: InstancePre<WasiP1Ctx> },
-    CallModule { store: Store<WasiP1Ctx>, pre: InstancePre<WasiP1Ctx>, call: ModuleCall },
+    Start { store: Store<Preview1>, pre: InstancePre<Preview1> },
+    CallModule { store: Store<Preview1>, pre: InstancePre<Preview1>, call: ModuleCall },
     Run2 { store: Store<Host>, pre: Command2<Host> },
     Run3 { store: Store<Host>, pre: Command3<Host> },
     CallComponent { store: Store<Host>, pre: ComponentPre<Host>, call: ComponentCall },
@@ -39,7 +38,7 @@ fn run_result(result: wasmtime::Result<Result<(), ()>>) -> Exit {
     }
 }
 
-async fn start(store: &mut Store<WasiP1Ctx>, pre: &InstancePre<WasiP1Ctx>) -> wasmtime::Result<()> {
+async fn start(store: &mut Store<Preview1>, pre: &InstancePre<Preview1>) -> wasmtime::Result<()> {
     let instance = pre.instantiate_async(&mut *store).await?;
     let start: TypedFunc<(), ()> = instance.get_typed_func(&mut *store, "_start")?;
     start.call_async(store, ()).await

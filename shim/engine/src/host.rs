@@ -3,12 +3,14 @@
 use std::path::Path;
 
 use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, Store};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use wherry_core::plan::{Preopen, Run};
 
 use crate::http::outgoing::Outgoing;
+use crate::limits::Memory;
 use crate::stdio::{Patience, Streams};
 
 /// The state of a store that runs a component.
@@ -17,11 +19,34 @@ pub(crate) struct Host {
     http: WasiHttpCtx,
     outgoing: Outgoing,
     table: ResourceTable,
+    memory: Memory,
 }
 
 impl Host {
-    pub(crate) fn new(wasi: WasiCtx, outgoing: Outgoing) -> Host {
-        Host { wasi, http: WasiHttpCtx::new(), outgoing, table: ResourceTable::new() }
+    pub(crate) fn store(
+        engine: &Engine,
+        wasi: WasiCtx,
+        outgoing: Outgoing,
+        memory: Memory,
+    ) -> Store<Host> {
+        let (http, table) = (WasiHttpCtx::new(), ResourceTable::new());
+        let mut store = Store::new(engine, Host { wasi, http, outgoing, table, memory });
+        store.limiter(|host| &mut host.memory);
+        store
+    }
+}
+
+/// The state of a store that runs a core module.
+pub(crate) struct Preview1 {
+    pub(crate) wasi: WasiP1Ctx,
+    memory: Memory,
+}
+
+impl Preview1 {
+    pub(crate) fn store(engine: &Engine, wasi: WasiP1Ctx, memory: Memory) -> Store<Preview1> {
+        let mut store = Store::new(engine, Preview1 { wasi, memory });
+        store.limiter(|host| &mut host.memory);
+        store
     }
 }
 

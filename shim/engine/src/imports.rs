@@ -3,9 +3,8 @@
 use wasmtime::component::{Component, Linker as ComponentLinker, types::ComponentItem};
 use wasmtime::{Engine, Linker, Module};
 use wasmtime_wasi::I32Exit;
-use wasmtime_wasi::p1::WasiP1Ctx;
 
-use crate::host::Host;
+use crate::host::{Host, Preview1};
 
 const PREVIEW1: &str = "wasi_snapshot_preview1";
 const PREVIEW0: &str = "wasi_unstable";
@@ -29,14 +28,14 @@ const WASMEDGE: [&str; 14] = [
 ];
 
 /// What a core module can import. Only the snapshot that is asked for is linked: each takes time.
-pub(crate) fn for_module(engine: &Engine, module: &Module) -> wasmtime::Result<Linker<WasiP1Ctx>> {
+pub(crate) fn for_module(engine: &Engine, module: &Module) -> wasmtime::Result<Linker<Preview1>> {
     let mut linker = Linker::new(engine);
     let imports = |name| module.imports().any(|import| import.module() == name);
     if imports(PREVIEW1) {
-        wasmtime_wasi::p1::add_to_linker_async(&mut linker, |wasi| wasi)?;
+        wasmtime_wasi::p1::add_to_linker_async(&mut linker, |host: &mut Preview1| &mut host.wasi)?;
     }
     if imports(PREVIEW0) {
-        wasmtime_wasi::p0::add_to_linker_async(&mut linker, |wasi| wasi)?;
+        wasmtime_wasi::p0::add_to_linker_async(&mut linker, |host: &mut Preview1| &mut host.wasi)?;
     }
     // Wasmtime refuses statuses above 125, which the first snapshot's text once asked for. A
     // container's status is any byte, and 255 is a common one.
@@ -51,8 +50,8 @@ pub(crate) fn for_module(engine: &Engine, module: &Module) -> wasmtime::Result<L
 
 /// The sentence for the imports of a module that `linker` lacks.
 pub(crate) fn missing_in_module(
-    linker: &Linker<WasiP1Ctx>,
-    store: &mut wasmtime::Store<WasiP1Ctx>,
+    linker: &Linker<Preview1>,
+    store: &mut wasmtime::Store<Preview1>,
     module: &Module,
 ) -> Option<String> {
     let missing: Vec<_> = module

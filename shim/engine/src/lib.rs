@@ -23,6 +23,7 @@ mod exit;
 mod host;
 mod http;
 mod imports;
+mod limits;
 mod load;
 mod signals;
 mod stdio;

@@ -18,10 +18,11 @@ use crate::call::{ComponentCall, ModuleCall};
 use crate::code::{self, Code};
 use crate::command::Command;
 use crate::exit::Exit;
-use crate::host::{self, Host};
+use crate::host::{self, Host, Preview1};
 use crate::http::Service;
 use crate::http::outgoing::Outgoing;
 use crate::imports;
+use crate::limits::{Budget, Initial, Memory};
 use crate::stdio::{Hangup, Streams};
 use crate::world::World;
 
@@ -132,7 +133,8 @@ fn load_module(engine: &Engine, module: Module, run: &Run) -> Result<Command, Re
     let linker = imports::for_module(engine, &module).map_err(Refusal::surroundings)?;
     let streams = Streams::new(Hangup::Errno);
     let wasi = host::preview1(run, &streams).map_err(Refusal::surroundings)?;
-    let mut store = Store::new(engine, wasi);
+    let memory = Memory::new(Budget::new(run), Initial::Counted);
+    let mut store = Preview1::store(engine, wasi, memory);
     if let Some(sentence) = imports::missing_in_module(&linker, &mut store, &module) {
         return Err(Refusal::Imports(sentence));
     }
@@ -177,7 +179,8 @@ fn load_component(
     let outgoing = Outgoing::new(run);
     let store = |run| -> Result<Store<Host>, Refusal> {
         let wasi = host::command(run, &streams).map_err(Refusal::surroundings)?;
-        Ok(Store::new(engine, Host::new(wasi, outgoing.clone())))
+        let memory = Memory::new(Budget::new(run), Initial::Counted);
+        Ok(Host::store(engine, wasi, outgoing.clone(), memory))
     };
     let command = match (call, world) {
         (Some(call), _) => {

@@ -104,10 +104,8 @@ fn endless_recursion_traps() {
     assert!(output.ends_with("exit 134\n"), "{output}");
 }
 
-#[test]
-fn memory_that_cannot_grow_is_the_guests_affair() {
-    // Grows by 16 MiB until it fails, and exits with the number of times, at most 255.
-    let text = r#"(module
+/// Grows by 16 MiB until it fails, and exits with the number of times: 255 until 4 GiB.
+const GROWING: &str = r#"(module
         (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
         (memory (export "memory") 1)
         (func (export "_start") (local $times i32)
@@ -117,12 +115,18 @@ fn memory_that_cannot_grow_is_the_guests_affair() {
                         (local.set $times (i32.add (local.get $times) (i32.const 1)))
                         (br $again))))
             (call $exit (local.get $times))))"#;
-    check(
-        Guest::new(text),
-        expect![[r#"
-            exit 255
-        "#]],
-    );
+
+#[test]
+fn memory_that_cannot_grow_is_the_guests_affair() {
+    let show = |limit| {
+        let mut guest = Guest::new(GROWING);
+        guest.run.memory_limit = limit;
+        guest.show()
+    };
+    assert_eq!(show(None), "exit 255\n");
+    // 64 MiB less 5 for the host, and a page of 64 KiB to start with.
+    assert_eq!(show(Some(64 << 20)), "exit 3\n");
+    assert_eq!(show(Some(1 << 20)), "exit 0\n");
 }
 
 #[test]

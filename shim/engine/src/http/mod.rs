@@ -32,6 +32,7 @@ use wherry_core::plan::Run;
 use crate::config::CONCURRENT_REQUESTS;
 use crate::exit::{Exit, tell};
 use crate::host::{self, Host};
+use crate::limits::Budget;
 use crate::load::Refusal;
 use crate::stdio::Streams;
 use crate::world::World;
@@ -51,6 +52,7 @@ struct Shared {
     run: Run,
     streams: Streams,
     outgoing: Outgoing,
+    budget: Option<Budget>,
     permits: Arc<Semaphore>,
     epochs: Epochs,
 }
@@ -79,6 +81,7 @@ impl Service {
                 run: run.clone(),
                 streams,
                 outgoing,
+                budget: Budget::new(run),
                 permits: Arc::new(Semaphore::new(CONCURRENT_REQUESTS.into())),
                 epochs: Epochs::new(engine),
             }),

@@ -11,13 +11,14 @@ use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::task::{AbortHandle, JoinHandle};
-use wasmtime::{AsContextMut, Store};
+use wasmtime::AsContextMut;
 use wasmtime_wasi_http::handler::Prepared;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 
 use super::Shared;
 use crate::exit::trap_message;
 use crate::host::{self, Host};
+use crate::limits::{Initial, Memory};
 
 type Answer = Result<Response<WasiBody>, wasmtime::Error>;
 
@@ -56,8 +57,8 @@ async fn respond(
     // Held until the store is dropped: the pool has a place for each permit.
     let _permit = shared.permits.clone().acquire_owned().await?;
     let wasi = host::request(&shared.run, &shared.streams)?;
-    let host = Host::new(wasi, shared.outgoing.clone());
-    let mut store = Store::new(shared.engine(), host);
+    let memory = Memory::new(shared.budget.clone(), Initial::Free);
+    let mut store = Host::store(shared.engine(), wasi, shared.outgoing.clone(), memory);
     let _running = shared.epochs.watch(&mut store);
     let proxy = shared.pre.instantiate_async(&mut store).await?;
     let serve = async |accessor: &wasmtime::component::Accessor<Host>| {
