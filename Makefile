@@ -26,19 +26,17 @@ help: ## this list
 
 .PHONY: demo
 demo: toolchain programs ## runs Wasm containers on a private containerd, beside runc (root; installs what is missing)
-	e2e/rig/fetch.sh demo
-	cargo run --quiet -p wherry-e2e --bin guests -- hello hello-wat cat files env
-	cargo run --quiet -p wherry-e2e --bin demo
+	@e2e/rig/fetch.sh demo
+	@cargo run --quiet -p wherry-e2e --bin guests -- hello hello-wat env files cat
+	@cargo run --quiet -p wherry-e2e --bin demo
 
 .PHONY: test
 test: test-unit test-containerd test-crash test-docker ## every suite (root; cold up to an hour, warm in minutes)
 
 .PHONY: test-unit
 test-unit: toolchain ## pure and kernel tests, no daemon (root; Rust)
-	cargo test --quiet -p wherry-core -p wherry-cache
-	cargo test --quiet -p wherry-sandbox
-	cargo test --quiet -p containerd-shim-wherry
-	cargo test --quiet -p wherry-engine --features compiler
+	cargo test --quiet -p wherry-core -p wherry-cache -p wherry-sandbox \
+	  -p containerd-shim-wherry -p wherry-engine -p wherry-cli
 
 .PHONY: test-containerd
 test-containerd: rig guests programs ## the programs under real containerd 1.7, 2.1 and 2.4 (root)
@@ -84,4 +82,5 @@ rig: toolchain ## containerd, Docker Engine and runc of the tested versions, unp
 
 .PHONY: guests
 guests: toolchain ## the example programs in Rust, C and Go
+	e2e/rig/fetch.sh guests
 	cargo run --quiet -p wherry-e2e --bin guests

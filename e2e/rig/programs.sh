@@ -5,6 +5,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=$1
+. e2e/rig/lib.sh
+if [ "$target" = aarch64-unknown-linux-musl ] && [ "$(uname -m)" != aarch64 ]; then
+  apt_install gcc-aarch64-linux-gnu
+fi
 for package in containerd-shim-wherry wherry-guest wherry-cli; do
   cargo build --quiet --release --target "$target" -p "$package"
 done
