@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use expect_test::expect;
-use wherry_core::plan::{MountFlags, MountWhat, Propagation};
+use oci_spec::runtime::LinuxNamespaceType as Kind;
+use wherry_core::plan::{MountFlags, MountWhat, Namespace, Propagation};
 
 use crate::rig::{Rig, bind, filesystem};
 
@@ -142,18 +143,23 @@ fn a_readonly_root_keeps_its_mounts_writable() {
 
 #[test]
 fn the_containers_own_cgroups_are_mounted() {
-    let mut rig = Rig::new();
-    let mut cgroup = filesystem("cgroup", "/sys/fs/cgroup", libc::MS_RDONLY, "");
-    cgroup.what = MountWhat::Cgroup;
-    rig.mount(cgroup);
-    let said = rig.run(&[
-        "ls /sys/fs/cgroup",
-        "cat /sys/fs/cgroup/pids/cgroup.procs",
-        "create /sys/fs/cgroup/x",
-    ]);
-    assert!(said.contains("memory"), "{said}");
-    assert!(said.contains("cgroup.procs: 1\n"), "{said}");
-    assert!(said.ends_with("/x: read-only filesystem or storage medium\n"), "{said}");
+    for namespaced in [false, true] {
+        let mut rig = Rig::new();
+        if namespaced {
+            rig.sandbox.namespaces.push(Namespace { kind: Kind::Cgroup, path: None });
+        }
+        let mut cgroup = filesystem("cgroup", "/sys/fs/cgroup", libc::MS_RDONLY, "");
+        cgroup.what = MountWhat::Cgroup;
+        rig.mount(cgroup);
+        // In v2 there is one folder, in v1 one for each controller.
+        let v2 = std::path::Path::new("/sys/fs/cgroup/cgroup.procs").exists();
+        let own = if v2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/pids" };
+        let procs = format!("cat {own}/cgroup.procs");
+        let said = rig.run(&["ls /sys/fs/cgroup", &procs, "create /sys/fs/cgroup/x"]);
+        assert!(said.contains("memory"), "{said}");
+        assert!(said.contains("cgroup.procs: 1\n"), "{said}");
+        assert!(said.ends_with("/x: read-only filesystem or storage medium\n"), "{said}");
+    }
 }
 
 #[test]
