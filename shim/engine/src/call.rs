@@ -59,7 +59,7 @@ impl ModuleCall {
         let function = instance
             .get_func(&mut *store, &self.export)
             .ok_or_else(|| wasmtime::Error::msg("the function is gone"))?;
-        let mut results: Vec<_> = self.results.iter().map(|kind| zero(kind)).collect();
+        let mut results: Vec<_> = self.results.iter().map(zero).collect();
         function.call_async(&mut *store, &self.arguments, &mut results).await?;
         print(results.iter().map(show_number))
     }
@@ -116,7 +116,7 @@ impl ComponentCall {
     ) -> wasmtime::Result<Result<(), ()>> {
         let instance = pre.instantiate_async(&mut *store).await?;
         let function = instance
-            .get_func(&mut *store, &self.index)
+            .get_func(&mut *store, self.index)
             .ok_or_else(|| wasmtime::Error::msg("the function is gone"))?;
         let mut results = vec![ComponentVal::Bool(false); self.results];
         function.call_async(&mut *store, &self.arguments, &mut results).await?;
