@@ -52,8 +52,8 @@ test-docker: rig guests programs ## the programs under Docker Engine 28 and 29 (
 
 .PHONY: bench
 bench: rig guests programs ## latency and memory beside runc and an empty shim, in one run (root; RUNTIMES="io.containerd.x.v1" adds more)
-	cargo build --quiet --release -p wherry-e2e
-	cargo run --quiet --release -p wherry-e2e --bin bench -- $(RUNTIMES)
+	cargo build --quiet --profile bench -p wherry-e2e --bins
+	cargo run --quiet --profile bench -p wherry-e2e --bin bench -- $(RUNTIMES)
 
 .PHONY: lint
 lint: toolchain ## format, clippy, dependency rules (Rust; cargo-deny is built once)
