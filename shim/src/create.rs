@@ -1,7 +1,7 @@
 //! The steps of creating a container: each takes what is there and brings one thing more.
 //!
-//! They run off the owner's thread, one after the other, and leave nothing of their own when they
-//! fail. What they brought is undone by [`crate::effects`], in reverse.
+//! They run one after the other, most of them off the owner's thread, and leave nothing of their own
+//! when they fail. What they brought is undone by [`crate::effects`], in reverse.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -12,18 +12,19 @@ use std::sync::{Arc, OnceLock};
 use containerd_shim::api::Options as RuncOptions;
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use tokio::io::unix::AsyncFd;
 use wherry_core::lifecycle::{Code, Creation, Denied, RootMount};
 use wherry_core::spec::{self, CgroupVersion, Facts, Input, Options, Refusal, Refused};
 use wherry_sandbox::cgroup::Cgroup;
 use wherry_sandbox::hooks::{self, Status};
 use wherry_sandbox::mounts::{RootfsMount, mount_rootfs};
 use wherry_sandbox::spawn::{Child, spawn};
-use wherry_sandbox::wire::{Channel, Setup, SetupFds, ToGuest, ToShim};
+use wherry_sandbox::wire::{Channel, Received, Setup, SetupFds, ToGuest, ToShim};
 
 use crate::body::{Guest, Parked, Planned, Product, Written};
 use crate::code::{Compiled, beside};
 use crate::lifeline::Process;
-use crate::stdio;
+use crate::{reaper, stdio};
 
 type Step = Result<Product, Option<Denied>>;
 
@@ -112,10 +113,12 @@ pub(crate) fn guest(
 }
 
 /// Tells the guest what it is, runs the hooks it asks for, and hears that it is ready.
-pub(crate) fn ready(planned: &Planned, pid: u32, parked: Parked, code: Compiled) -> Step {
-    let Parked { mut channel, sources, ends } = parked;
+///
+/// Waits without a thread: the guest does the work, and a wake-up less is a wake-up less.
+pub(crate) async fn ready(planned: Arc<Planned>, pid: u32, parked: Parked, code: Compiled) -> Step {
+    let Parked { channel, sources, ends } = parked;
     let plan = &planned.plan;
-    let state = hook_state(planned, pid, Status::Creating);
+    let state = hook_state(&planned, pid, Status::Creating);
     let setup = Setup {
         sandbox: plan.sandbox.clone(),
         run: plan.run.clone(),
@@ -134,40 +137,55 @@ pub(crate) fn ready(planned: &Planned, pid: u32, parked: Parked, code: Compiled)
     // A guest that is gone has perhaps said why: that is worth more than the broken pipe.
     let sent = channel.send_setup(setup, &fds);
     drop(fds);
+    let cannot_wait = |e: std::io::Error| invalid(format!("cannot wait for the guest: {e}"));
+    let mut channel = reaper::readable(channel).map_err(cannot_wait)?;
     let mut hook_failure = None;
     loop {
-        match channel.receive::<ToShim>() {
-            Ok(Some(ToShim::Ready)) => return Ok(Product::Ready(channel)),
-            Ok(Some(ToShim::RunRuntimeHooks)) => {
-                hook_failure = run_hooks(planned, &state, &channel);
+        match next(&mut channel).await? {
+            Some(ToShim::Ready) => return Ok(Product::Ready(channel.into_inner())),
+            Some(ToShim::RunRuntimeHooks) => {
+                let (planned, state) = (Arc::clone(&planned), state.clone());
+                let ran = tokio::task::spawn_blocking(move || run_hooks(&planned, &state)).await;
+                hook_failure = ran.unwrap_or_else(|e| Some(format!("the hooks: {e}")));
+                let answer = match &hook_failure {
+                    None => ToGuest::HooksDone,
+                    Some(message) => ToGuest::HooksFailed { message: message.clone() },
+                };
+                // If it is gone, the next look at the wire tells.
+                let _ = channel.get_ref().send(&answer, &[]);
             }
-            Ok(Some(ToShim::Refused { message })) => {
+            Some(ToShim::Refused { message }) => {
                 return Err(Some(Denied::new(Code::FailedPrecondition, message)));
             }
-            Ok(None) => {
+            None => {
                 sent.map_err(|e| failed(&e))?;
                 return Err(hook_failure.map(|why| Denied::new(Code::FailedPrecondition, why)));
             }
-            Err(error) => return Err(Some(failed(&error))),
         }
     }
 }
 
-fn run_hooks(planned: &Planned, state: &hooks::State, channel: &Channel) -> Option<String> {
+/// What the guest says next; none if it is gone.
+async fn next(channel: &mut AsyncFd<Channel>) -> Result<Option<ToShim>, Denied> {
+    loop {
+        match channel.get_mut().try_receive().map_err(|e| failed(&e))? {
+            Received::Message(message) => return Ok(Some(message)),
+            Received::Closed => return Ok(None),
+            Received::Nothing => {}
+        }
+        let ready = channel.readable().await;
+        ready.map_err(|e| invalid(format!("cannot wait for the guest: {e}")))?.clear_ready();
+    }
+}
+
+fn run_hooks(planned: &Planned, state: &hooks::State) -> Option<String> {
     let all = &planned.plan.hooks;
     // Deprecated is not unused: Docker up to 27 hands its network over in a prestart hook.
     #[allow(deprecated)]
     let prestart = all.prestart();
     let run = hooks::run_all("prestart", prestart.as_ref(), state)
         .and_then(|()| hooks::run_all("createRuntime", all.create_runtime().as_ref(), state));
-    let failure = run.err().map(|e| e.sentence());
-    let answer = match &failure {
-        None => ToGuest::HooksDone,
-        Some(message) => ToGuest::HooksFailed { message: message.clone() },
-    };
-    // If it is gone, the next look at the wire tells.
-    let _ = channel.send(&answer, &[]);
-    failure
+    run.err().map(|e| e.sentence())
 }
 
 pub(crate) fn hook_state(planned: &Planned, pid: u32, status: Status) -> hooks::State {
@@ -235,7 +253,8 @@ fn facts() -> &'static Facts {
         let says = |path: &str, yes: &str| {
             std::fs::read_to_string(path).is_ok_and(|text| text.trim() == yes)
         };
-        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        // Asked of the scheduler alone: std would read through the shim's own cgroups, too.
+        let cpus = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count());
         Facts {
             cgroup: match Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
                 true => CgroupVersion::V2,

@@ -12,14 +12,17 @@ use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::mpsc;
 use wherry_core::lifecycle::{
-    Answer, Call, Code, DRAIN_SECONDS, Denied, Effect, Event, Exit, Key, Report, Step, Ticket,
+    Answer, Call, Code, DRAIN_SECONDS, Denied, Effect, Event, Exit, Key, Report, RootMount, Step,
+    Ticket,
 };
+use wherry_core::plan::CgroupPlace;
 use wherry_sandbox::cgroup::{Cgroup, OomWatch};
 use wherry_sandbox::hooks::{self, Status};
 use wherry_sandbox::process;
 use wherry_sandbox::wire::ToGuest;
 
-use crate::body::{Body, Guest, Guests, Product, Written};
+use crate::body::{Body, Guest, Guests, Parked, Planned, Product, Written};
+use crate::code::Compiled;
 use crate::daemon::{Done, Input, Payload, Reply};
 use crate::events::Publisher;
 use crate::lifeline::now;
@@ -139,6 +142,18 @@ impl Effects {
             let _ = self.inputs.send(Input::Stepped { id: id.to_owned(), step, done: Err(why) });
             return;
         }
+        if step == Step::Ready
+            && let Some((planned, pid, parked, code)) =
+                self.bodies.get_mut(id).and_then(take_parked)
+        {
+            let (id, inputs) = (id.to_owned(), self.inputs.clone());
+            tokio::spawn(async move {
+                let done = create::ready(planned, pid, parked, code).await;
+                let _ = inputs.send(Input::Stepped { id, step, done });
+            });
+            return;
+        }
+        let here = self.bodies.get(id).is_some_and(|body| is_quick(step, body));
         let Some(job) = self.bodies.get_mut(id).and_then(|body| {
             step_job(
                 body,
@@ -153,7 +168,11 @@ impl Effects {
             return;
         };
         let id = id.to_owned();
-        self.job(move || Input::Stepped { id, step, done: job() });
+        if here {
+            let _ = self.inputs.send(Input::Stepped { id, step, done: job() });
+        } else {
+            self.job(move || Input::Stepped { id, step, done: job() });
+        }
     }
 
     fn embody(&mut self, id: &str) -> std::io::Result<()> {
@@ -469,12 +488,29 @@ fn step_job(
             let cgroup = body.cgroup.clone()?;
             Box::new(move || create::guest(&planned, &cgroup, &creation, &namespace, &written))
         }
-        Step::Ready => {
-            let (parked, code) = (body.parked.take()?, body.code.take()?);
-            let pid = body.guest.as_ref()?.pid;
-            Box::new(move || create::ready(&planned, pid, parked, code))
-        }
+        // Waits for the guest rather than works: no job.
+        Step::Ready => return None,
     })
+}
+
+fn take_parked(body: &mut Body) -> Option<(Arc<Planned>, u32, Parked, Compiled)> {
+    let (planned, pid) = (body.planned.clone()?, body.guest.as_ref()?.pid);
+    Some((planned, pid, body.parked.take()?, body.code.take()?))
+}
+
+/// Steps that take less than waking a thread up twice, and touch nothing but the kernel: no network
+/// file system can hold them up.
+fn is_quick(step: Step, body: &Body) -> bool {
+    let local = |mount: &RootMount| matches!(mount.kind.as_str(), "overlay" | "bind");
+    match step {
+        Step::Rootfs => body.creation.rootfs.iter().all(local),
+        Step::Cgroup => {
+            // systemd is asked over its bus.
+            let place = body.planned.as_ref().map(|planned| &planned.plan.cgroup.place);
+            matches!(place, Some(CgroupPlace::Path(_)))
+        }
+        Step::Plan | Step::Code | Step::Guest | Step::Ready => false,
+    }
 }
 
 async fn wait_for_exit(
