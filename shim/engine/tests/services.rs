@@ -29,11 +29,16 @@ struct Service {
 
 impl Service {
     fn start() -> Service {
+        Service::start_with(&[])
+    }
+
+    /// Behind a program that changes what it starts.
+    fn start_with(wrapper: &[&str]) -> Service {
         let mut guest = Guest::new(component());
         // Free a moment ago; nobody else on this machine asks for it by number.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         guest.run.http_listen = address;
-        let service = Service { process: guest.start(), address };
+        let service = Service { process: guest.start_with(wrapper), address };
         while TcpStream::connect(address).is_err() {
             std::thread::yield_now();
         }
@@ -151,6 +156,19 @@ fn requests_without_a_valid_host_are_refused() {
     };
     assert_eq!(answer("GET / HTTP/1.0\r\n\r\n"), "HTTP/1.0 200 OK");
     assert_eq!(answer("GET / HTTP/1.1\r\nhost: a b\r\n\r\n"), "HTTP/1.1 400 Bad Request");
+    service.signal(Signal::SIGTERM);
+    assert_eq!(service.end(), "exit 0\n");
+}
+
+#[test]
+fn more_connections_than_descriptors_are_all_answered() {
+    let service = Service::start_with(&["prlimit", "--nofile=128:128"]);
+    let connections: Vec<_> = (0..300).map(|_| service.send("/")).collect();
+    for mut connection in connections {
+        let mut answer = [0; 15];
+        connection.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    }
     service.signal(Signal::SIGTERM);
     assert_eq!(service.end(), "exit 0\n");
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! listener ──► connection (HTTP/1.1 or h2c) ──► permit ──► instance ──► guest
-//!    │                                            └ of as many as the pool has places
+//!    │                                            └ of as many as there are places for
 //!    └ SIGTERM, SIGINT, SIGQUIT: accept no more, finish what runs, exit 0
 //! ```
 //!
@@ -12,6 +12,7 @@
 pub(crate) mod outgoing;
 
 mod epoch;
+mod places;
 mod request;
 mod server;
 mod tls;
@@ -29,7 +30,6 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre as Proxy2;
 use wasmtime_wasi_http::p3::bindings::ServicePre as Service3;
 use wherry_core::plan::Run;
 
-use crate::config::CONCURRENT_REQUESTS;
 use crate::exit::{Exit, tell};
 use crate::host::{self, Host};
 use crate::limits::Budget;
@@ -38,6 +38,7 @@ use crate::stdio::Streams;
 use crate::world::World;
 use epoch::Epochs;
 use outgoing::Outgoing;
+use places::Places;
 
 /// A service that only waits to be started.
 pub(crate) struct Service {
@@ -54,6 +55,7 @@ struct Shared {
     outgoing: Outgoing,
     budget: Option<Budget>,
     permits: Arc<Semaphore>,
+    places: Places,
     epochs: Epochs,
 }
 
@@ -73,6 +75,7 @@ impl Service {
         };
         // Folders are opened for each request; whether they can be is told now.
         host::request(run, &streams).map_err(Refusal::surroundings)?;
+        let places = Places::of_process(run);
         Ok(Service {
             listen: run.http_listen,
             threads: run.threads,
@@ -82,7 +85,8 @@ impl Service {
                 streams,
                 outgoing,
                 budget: Budget::new(run),
-                permits: Arc::new(Semaphore::new(CONCURRENT_REQUESTS.into())),
+                permits: Arc::new(Semaphore::new(places.requests)),
+                places,
                 epochs: Epochs::new(engine),
             }),
         })

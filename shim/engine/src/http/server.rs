@@ -14,6 +14,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Semaphore;
 
 use super::{Shared, request};
 use crate::exit::{Exit, tell};
@@ -41,15 +42,24 @@ pub(super) async fn serve(address: SocketAddr, shared: Arc<Shared>) -> Exit {
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new());
     server.http2().timer(TokioTimer::new());
+    let places = Arc::new(Semaphore::new(shared.places.connections));
     loop {
-        let stream = tokio::select! {
-            stream = listener.accept() => stream,
+        let next = async {
+            // Never closed, so there is a place at some time.
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, stream) = tokio::select! {
+            next = next => next,
             _ = stop.asked() => break,
         };
         match stream {
             Ok((stream, _)) => {
                 let connection = connect(&server, &connections, stream, Arc::clone(&shared));
-                tokio::spawn(connection);
+                tokio::spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
             }
             // The connection was gone before we took it (`accept(2)`).
             Err(error) if is_of_connection(&error) => {}
@@ -62,10 +72,11 @@ pub(super) async fn serve(address: SocketAddr, shared: Arc<Shared>) -> Exit {
 
 /// Finishes what runs: idle connections are closed at once, others after their response.
 async fn drain(connections: GracefulShutdown, mut stop: Stop, shared: &Shared) -> Exit {
+    let all = u32::try_from(shared.places.requests).unwrap_or(u32::MAX);
     let finished = async {
         connections.shutdown().await;
         // What guests do after their response counts, too.
-        let _ = shared.permits.acquire_many(crate::config::CONCURRENT_REQUESTS.into()).await;
+        let _ = shared.permits.acquire_many(all).await;
     };
     tokio::select! {
         () = finished => Exit::SUCCESS,

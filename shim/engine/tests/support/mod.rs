@@ -72,7 +72,21 @@ impl Guest {
     }
 
     pub fn start(&self) -> Child {
-        self.command()
+        self.start_with(&[])
+    }
+
+    /// Behind a program that changes what it starts.
+    pub fn start_with(&self, wrapper: &[&str]) -> Child {
+        let guest = self.command();
+        let mut command = match wrapper {
+            [] => guest,
+            [program, arguments @ ..] => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(guest.get_program()).args(guest.get_args());
+                command
+            }
+        };
+        command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

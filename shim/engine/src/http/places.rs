@@ -1,0 +1,61 @@
+//! How much is done at once: as much as there are places in the pool and descriptors.
+//!
+//! A process that runs out of descriptors fails requests it has already taken. So connections wait
+//! in the kernel, and requests for their turn, before that happens.
+
+use nix::sys::resource::{Resource, getrlimit};
+use wherry_core::plan::Run;
+
+use crate::config::CONCURRENT_REQUESTS;
+
+/// Descriptors of the process itself: streams, code, the runtime's own.
+const OWN: u64 = 32;
+
+/// What an instance may need beside its preopens: a file, a connection of its own.
+const BESIDE_PREOPENS: u64 = 2;
+
+/// More connections than this at once do not make a service faster.
+const CONNECTIONS: u64 = 16 * 1024;
+
+/// Only whole numbers above zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Places {
+    pub(super) connections: usize,
+    pub(super) requests: usize,
+}
+
+impl Places {
+    pub(super) fn of_process(run: &Run) -> Places {
+        // It fails for numbers that are no resource only (`getrlimit(2)`).
+        let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+        // One more than the plan's: the initial directory may be given, too.
+        Places::new(descriptors, run.preopens.len() as u64 + 1)
+    }
+
+    fn new(descriptors: u64, preopens: u64) -> Places {
+        let free = descriptors.saturating_sub(OWN);
+        let each = preopens + BESIDE_PREOPENS;
+        let requests = (free / 2 / each).clamp(1, CONCURRENT_REQUESTS.into());
+        let connections = free.saturating_sub(requests * each).clamp(1, CONNECTIONS);
+        // Both are far below what a usize holds.
+        Places { connections: connections as usize, requests: requests as usize }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_and_requests_share_the_descriptors() {
+        let places = |descriptors, preopens| {
+            let Places { connections, requests } = Places::new(descriptors, preopens);
+            (connections, requests)
+        };
+        assert_eq!(places(1024, 2), (496, 124));
+        assert_eq!(places(1024, 20), (508, 22));
+        assert_eq!(places(1 << 20, 2), (16 * 1024, 256));
+        assert_eq!(places(40, 2), (4, 1));
+        assert_eq!(places(0, 2), (1, 1));
+    }
+}
