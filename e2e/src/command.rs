@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,15 +37,30 @@ impl fmt::Display for Output {
 
 /// Runs to the end, at most `limit`, with `input` on stdin.
 pub fn run(command: &mut Command, input: &[u8], limit: Duration) -> Result<Output> {
+    run_with(command, input, limit, false)
+}
+
+/// As [`run`], but stdin ends only when all of the input has come back, for `ctr run` with a program that
+/// copies: an end that comes before the container is made is never told to containerd (`ctr`'s
+/// `tasks_unix.go` sets the closer after `NewTask`), and any container then waits for ever, runc's too.
+pub fn run_piped(command: &mut Command, input: &[u8], limit: Duration) -> Result<Output> {
+    run_with(command, input, limit, true)
+}
+
+fn run_with(command: &mut Command, input: &[u8], limit: Duration, held: bool) -> Result<Output> {
     let told = format!("{command:?}");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| told.clone())?;
-    let stdout = collect(child.stdout.take());
-    let stderr = collect(child.stderr.take());
+    let came = Arc::new(AtomicUsize::new(0));
+    let stdout = collect(child.stdout.take(), came.clone());
+    let stderr = collect(child.stderr.take(), Arc::default());
     if let Some(mut stdin) = child.stdin.take() {
         let input = input.to_vec();
         // The program may end without reading, which breaks the pipe and is its right.
-        thread::spawn(move || stdin.write_all(&input).is_ok());
+        thread::spawn(move || {
+            stdin.write_all(&input).ok();
+            until(limit, || !held || came.load(Ordering::Relaxed) >= input.len());
+        });
     }
     let code = wait(&mut child, limit);
     let output = Output {
@@ -55,11 +72,18 @@ pub fn run(command: &mut Command, input: &[u8], limit: Duration) -> Result<Outpu
     Ok(output)
 }
 
-fn collect(from: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {
+fn collect(
+    from: Option<impl Read + Send + 'static>,
+    came: Arc<AtomicUsize>,
+) -> thread::JoinHandle<String> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
+        let mut buffer = [0; 16 * 1024];
         if let Some(mut from) = from {
-            from.read_to_end(&mut bytes).ok();
+            while let Ok(size @ 1..) = from.read(&mut buffer) {
+                bytes.extend_from_slice(&buffer[..size]);
+                came.store(bytes.len(), Ordering::Relaxed);
+            }
         }
         String::from_utf8_lossy(&bytes).into_owned()
     })

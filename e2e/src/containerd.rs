@@ -11,13 +11,14 @@ use anyhow::{Context, Result, bail};
 use crate::client::Client;
 use crate::command::{self, Output, until};
 use crate::image::Image;
+use crate::leaks;
 use crate::place::{Network, Place};
 use crate::rig::{self, Runtime, Version};
 
 /// How long a daemon may take to answer or to end.
 const DAEMON: Duration = Duration::from_secs(30);
 /// How long one `ctr` may take. A cold start compiles.
-pub const COMMAND: Duration = Duration::from_secs(120);
+pub const COMMAND: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub struct Containerd {
@@ -211,5 +212,6 @@ impl Drop for Containerd {
         if let Err(error) = self.stop() {
             eprintln!("{error:#}");
         }
+        leaks::sweep(self);
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::command::until;
 use crate::containerd::Containerd;
@@ -173,13 +174,27 @@ fn files(folder: &Path) -> Vec<String> {
     entries.flatten().map(|entry| entry.path().display().to_string()).collect()
 }
 
-/// Removes the parent cgroups that are named by the tag and empty.
-pub fn sweep_cgroups(tag: &str) {
-    let Ok(hierarchies) = fs::read_dir("/sys/fs/cgroup") else { return };
-    for hierarchy in hierarchies.flatten() {
-        fs::remove_dir(hierarchy.path().join(tag)).ok();
-        fs::remove_dir(hierarchy.path().join(format!("{tag}-daemons"))).ok();
+/// Ends what is left, for the machine's sake, after it has been told: processes and cgroups. The parents of
+/// containers' cgroups are always left, because nobody owns them.
+pub fn sweep(containerd: &Containerd) {
+    let clean = until(SETTLE, || {
+        let left = pids_of(&containerd.place, None);
+        for pid in left.iter().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)) {
+            kill_process(pid, Signal::KILL).ok();
+        }
+        left.is_empty()
+    });
+    if !clean {
+        eprintln!("processes of {} can't be ended", containerd.place.tag);
     }
-    fs::remove_dir(Path::new("/sys/fs/cgroup").join(tag)).ok();
-    fs::remove_dir(Path::new("/sys/fs/cgroup").join(format!("{tag}-daemons"))).ok();
+    let tag = &containerd.place.tag;
+    // The deepest first: a cgroup with others below it stays.
+    for cgroup in cgroups(tag).into_iter().rev() {
+        fs::remove_dir(cgroup).ok();
+    }
+    let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+    for hierarchy in hierarchies.map(|entry| entry.path()).chain(["/sys/fs/cgroup".into()]) {
+        fs::remove_dir(hierarchy.join(tag)).ok();
+        fs::remove_dir(hierarchy.join(format!("{tag}-daemons"))).ok();
+    }
 }

@@ -162,7 +162,6 @@ fn run<W: Ground>(
     };
     let conclusion = libtest_mimic::run(&arguments, meant.map(trial).collect());
     let left = ground.close().and_then(|()| leaks::after(containerd));
-    leaks::sweep_cgroups(&containerd.place.tag);
     if conclusion.has_failed() {
         eprintln!("the daemon said:\n{}", tail(&ground.log(), 40));
     }

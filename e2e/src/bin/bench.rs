@@ -68,9 +68,7 @@ fn main() -> Result<()> {
             options.idle
         );
     }
-    let left = leaks::after(&world.containerd);
-    leaks::sweep_cgroups(&world.containerd.place.tag);
-    left
+    leaks::after(&world.containerd)
 }
 
 fn options() -> Result<Options> {
