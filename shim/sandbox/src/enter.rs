@@ -6,9 +6,9 @@
 //!
 //! 1. propagation of the old root, the new root bound to itself, mounts, devices, working folder
 //! 2. hooks: `prestart` and `createRuntime` by the shim, `createContainer` here
-//! 3. masked and read-only paths, our own process hidden from procfs, read-only mounts
+//! 3. sysctls, masked and read-only paths, our own process hidden from procfs, read-only mounts
 //! 4. `pivot_root`
-//! 5. host name, sysctls
+//! 5. host name
 //! 6. limits, labels, user, capabilities; then nothing can be gained any more
 //! 7. our own confinement: Landlock and the first system call filter ([`seccomp`])
 //!
@@ -30,6 +30,7 @@ use wherry_core::plan;
 use crate::error::Doing;
 use crate::hooks::{self, Status};
 use crate::resolve::{Missing, open_or_make};
+use crate::sys::MountAttr;
 use crate::wire::{Channel, Setup, ToGuest, ToShim};
 use crate::{Error, Result, limits};
 
@@ -61,12 +62,15 @@ pub fn enter(setup: &Setup, sources: Vec<OwnedFd>, channel: &mut Channel) -> Res
         Some(plan::Namespace { path: None, .. }) => {
             let root = root::prepare(sandbox, sources, setup.terminal)?;
             run_hooks(setup, &root, channel)?;
+            kernel::set_sysctls(sandbox, &host, Some(&root))?;
             root::finish(sandbox, &root, &host)?;
         }
-        _ => rustix::process::chdir("/").doing(|| "going to the root".into())?,
+        _ => {
+            rustix::process::chdir("/").doing(|| "going to the root".into())?;
+            kernel::set_sysctls(sandbox, &host, None)?;
+        }
     }
     kernel::set_names(sandbox)?;
-    kernel::set_sysctls(sandbox, &host)?;
     if setup.terminal {
         // The session is its own since birth; without a controlling terminal Ctrl-C is a byte.
         rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())
@@ -149,10 +153,23 @@ pub(crate) fn open_sources(sandbox: &plan::Sandbox) -> Result<Vec<OwnedFd>> {
     {
         return Ok(Vec::new());
     }
-    let mut sources = vec![root::open_tree(&sandbox.rootfs)?];
+    // A copy of a shared mount is its peer: unlike copies made inside, where all have become slaves
+    // by then, these would carry the container's mounts out, and pivot_root refuses them.
+    let slave = |tree: &OwnedFd| {
+        let slave = MountAttr { propagation: libc::MS_SLAVE, ..MountAttr::default() };
+        attributes::change(tree, slave, true)
+            .doing(|| "keeping mounts of the container from the host's".into())
+    };
+    let root = root::open_tree(&sandbox.rootfs)?;
+    slave(&root)?;
+    let mut sources = vec![root];
     for mount in &sandbox.mounts {
         if let plan::MountWhat::Bind { source, recursive } = &mount.what {
-            sources.push(mount::open_source(source, *recursive)?);
+            let tree = mount::open_source(source, *recursive)?;
+            if mount.propagation.is_none() {
+                slave(&tree)?;
+            }
+            sources.push(tree);
         }
     }
     Ok(sources)

@@ -1,14 +1,17 @@
 //! Names and settings of the kernel that a container has for itself.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::LinuxNamespaceType as Kind;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use wherry_core::plan;
 
+use super::root::Root;
 use super::{Host, namespace};
 use crate::error::Doing;
+use crate::resolve::open_in_root;
 use crate::{Error, Result};
 
 /// Refuses what would change the node (runc `configs/validate` `hostname`, `sysctl`).
@@ -69,19 +72,35 @@ pub(super) fn set_names(sandbox: &plan::Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// Through the host's procfs: `/proc/sys` shows the namespaces of whoever opens it.
-pub(super) fn set_sysctls(sandbox: &plan::Sandbox, host: &Host) -> Result<()> {
+/// `/proc/sys` shows the namespaces of whoever opens it, so either procfs does: the container's is
+/// writable also where the node's is not (a node that is a container itself), and is not yet
+/// read-only; the host's is there when the container has none.
+pub(super) fn set_sysctls(sandbox: &plan::Sandbox, host: &Host, root: Option<&Root>) -> Result<()> {
+    if sandbox.sysctl.is_empty() {
+        return Ok(());
+    }
+    let own = root.and_then(|root| own_settings(root).ok());
+    let settings = own.as_ref().unwrap_or(&host.proc_sys);
     for (key, value) in &sandbox.sysctl {
         let path: PathBuf = path_of(key).into();
         let write = || -> std::io::Result<()> {
             let flags = OFlags::WRONLY | OFlags::CLOEXEC;
             let stay = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-            let file = rustix::fs::openat2(&host.proc_sys, path, flags, Mode::empty(), stay)?;
+            let file = rustix::fs::openat2(settings, path, flags, Mode::empty(), stay)?;
             std::fs::File::from(file).write_all(value.as_bytes())
         };
         write().doing(|| format!("setting linux.sysctl {key} = {value}"))?;
     }
     Ok(())
+}
+
+/// `/proc/sys` of the container, if it is one: an image could have a folder there.
+fn own_settings(root: &Root) -> rustix::io::Result<OwnedFd> {
+    let folder = open_in_root(&root.folder, Path::new("/proc/sys"), OFlags::PATH)?;
+    match rustix::fs::fstatfs(&folder)?.f_type as u64 {
+        super::procfs::MAGIC => Ok(folder),
+        _ => Err(rustix::io::Errno::NOENT),
+    }
 }
 
 /// sysctl(8): whichever of `.` and `/` comes first separates, and the other is part of a name, so

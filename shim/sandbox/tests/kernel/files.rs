@@ -153,7 +153,11 @@ fn the_containers_own_cgroups_are_mounted() {
         rig.mount(cgroup);
         // In v2 there is one folder, in v1 one for each controller.
         let v2 = std::path::Path::new("/sys/fs/cgroup/cgroup.procs").exists();
-        let own = if v2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/pids" };
+        let own = match (v2, namespaced) {
+            (true, true) => "/sys/fs/cgroup".to_owned(),
+            (true, false) => format!("/sys/fs/cgroup/{}", rig.id),
+            (false, _) => "/sys/fs/cgroup/pids".to_owned(),
+        };
         let procs = format!("cat {own}/cgroup.procs");
         let said = rig.run(&["ls /sys/fs/cgroup", &procs, "create /sys/fs/cgroup/x"]);
         assert!(said.contains("memory"), "{said}");

@@ -172,6 +172,11 @@ fn a_user_namespace_is_joined_with_what_belongs_to_it() {
 #[test]
 fn a_user_namespace_does_not_need_to_walk_to_its_files() {
     let home = tempfile::tempdir().unwrap();
+    // Shared, as systemd makes all mounts of a node.
+    let plain = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("tmpfs", home.path(), "tmpfs", plain, None).unwrap();
+    let shared = rustix::mount::MountPropagationFlags::SHARED;
+    rustix::mount::mount_change(home.path(), shared).unwrap();
     let (root, volume) = (home.path().join("rootfs"), home.path().join("volume"));
     for folder in [&root, &volume, &root.join("proc"), &root.join("dev")] {
         fs::create_dir(folder).unwrap();
@@ -192,6 +197,7 @@ fn a_user_namespace_does_not_need_to_walk_to_its_files() {
         thread-mem rw: read-only filesystem or storage medium
     "#]]
     .assert_eq(&rig.run(&["cat /volume/file", "ls /proc/1", "thread-mem rw"]));
+    rustix::mount::unmount(home.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
 }
 
 #[test]
