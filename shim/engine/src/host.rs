@@ -1,5 +1,6 @@
 //! What a guest is given: the state behind its imports.
 
+use std::io;
 use std::path::Path;
 
 use wasmtime::component::ResourceTable;
@@ -89,10 +90,16 @@ fn builder(run: &Run, streams: &Streams, patience: Patience) -> wasmtime::Result
         .allow_udp(true)
         .allow_ip_name_lookup(true)
         .inherit_network();
+    let has_root = run.preopens.iter().any(|preopen| preopen.path == "/");
     let mut open = |host: &str, guest: &str, read_only: bool| {
         let rights = if read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
-        let opened = wasi.preopened_dir(host, guest, rights).map(drop);
-        opened.map_err(|error| error.context(format!("cannot open {host}")))
+        match wasi.preopened_dir(host, guest, rights) {
+            // A volume that is closed to the container's user starts no other container less
+            // either. Below `/` the guest finds it, and is refused as anybody of that name is.
+            Err(error) if has_root && host != "/" && is_denied(&error) => Ok(()),
+            Err(error) => Err(error.context(format!("cannot open {host}"))),
+            Ok(_) => Ok(()),
+        }
     };
     for preopen in &run.preopens {
         open(&preopen.path, &preopen.path, preopen.read_only)?;
@@ -101,6 +108,11 @@ fn builder(run: &Run, streams: &Streams, patience: Patience) -> wasmtime::Result
         open(&run.cwd, ".", preopen.read_only)?;
     }
     Ok(wasi)
+}
+
+fn is_denied(error: &wasmtime::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// The preopen whose rights the initial directory has, if the guest gets that directory as `.`.
