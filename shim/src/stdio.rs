@@ -14,8 +14,8 @@
 //! `core/runtime/v2/README.md`, "Logging": descriptors 3 and 4 are stdout and stderr, closing 5
 //! says that it is ready). No name means no stream.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read};
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -272,7 +272,7 @@ fn wait_until_ready(ready: OwnedFd) -> Result<(), String> {
         Ok(false) => return Err("said nothing for 10 seconds".into()),
         Err(error) => return Err(error.to_string()),
     }
-    match File::from(ready).read(&mut [0]) {
+    match rustix::io::read(&ready, &mut [0]) {
         Ok(_) => Ok(()),
         Err(error) => Err(error.to_string()),
     }
@@ -322,7 +322,8 @@ fn unescape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
+    use std::fs::File;
+    use std::io::{Read, Write};
 
     fn make_fifo(folder: &Path, name: &str) -> String {
         let path = folder.join(name);
