@@ -368,10 +368,12 @@ mod tests {
         let stdio = Stdio { stdout: make_fifo(folder.path(), "out"), ..Stdio::default() };
         let (ends, kept) = open(&stdio, "ns", "id").unwrap();
         File::from(ends.stdout).write_all(b"kept").unwrap();
-        let reader = OpenOptions::new().read(true).open(&stdio.stdout).unwrap();
+        // containerd comes back when the guest is gone: without a writer, opening would wait.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        let reader = open_at(Path::new(&stdio.stdout), flags).unwrap();
         drop(kept);
         let mut text = String::new();
-        (&reader).read_to_string(&mut text).unwrap();
+        File::from(reader).read_to_string(&mut text).unwrap();
         assert_eq!(text, "kept");
     }
 
