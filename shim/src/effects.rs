@@ -9,25 +9,22 @@ use std::time::Duration;
 
 use containerd_shim_protos::api::ProcessInfo;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::mpsc;
 use wherry_core::lifecycle::{
-    Answer, Call, Code, DRAIN_SECONDS, Denied, Effect, Event, Exit, Key, Report, RootMount, Step,
-    Ticket,
+    Answer, Call, Code, DRAIN_SECONDS, Denied, Effect, Event, Exit, Key, Report, Step, Ticket,
 };
-use wherry_core::plan::CgroupPlace;
-use wherry_sandbox::cgroup::{Cgroup, OomWatch};
+use wherry_sandbox::cgroup::Cgroup;
 use wherry_sandbox::hooks::{self, Status};
 use wherry_sandbox::process;
 use wherry_sandbox::wire::ToGuest;
 
-use crate::body::{Body, Guest, Guests, Parked, Planned, Product, Written};
-use crate::code::Compiled;
+use crate::body::{Body, Guests, Product, Written};
 use crate::daemon::{Done, Input, Payload, Reply};
 use crate::events::Publisher;
+use crate::jobs::{is_quick, send, step_job, take_parked, wait_for_exit, watch_oom};
 use crate::lifeline::now;
 use crate::limited::Abort;
-use crate::{code, create, metrics, reaper, undo};
+use crate::{create, metrics, undo};
 
 type Inputs = mpsc::UnboundedSender<Input>;
 
@@ -439,119 +436,5 @@ impl Effects {
             };
             Input::Found { ticket, reply: Reply::Answer(answer) }
         });
-    }
-}
-
-type StepJob = Box<dyn FnOnce() -> Result<Product, Option<Denied>> + Send>;
-
-/// The work of a step, with what it needs; none if an earlier step did not bring that.
-fn step_job(
-    body: &mut Body,
-    id: String,
-    step: Step,
-    namespace: Arc<str>,
-    containerd: Arc<str>,
-) -> Option<StepJob> {
-    let (creation, written) = (body.creation.clone(), body.written.clone());
-    if step == Step::Plan {
-        let options = body.options.take();
-        return Some(Box::new(move || create::plan(&id, &namespace, &creation, options.as_ref())));
-    }
-    let planned = body.planned.clone()?;
-    Some(match step {
-        Step::Plan => return None,
-        Step::Rootfs => {
-            let bundle = body.bundle.clone();
-            Box::new(move || create::rootfs(&bundle, &creation.rootfs, &written))
-        }
-        Step::Code => {
-            let abort = body.abort.clone();
-            Box::new(move || {
-                let compiling = |pid| {
-                    // Only a cleanup without us would miss it.
-                    let _ =
-                        written.change(|state| state.compiler = crate::lifeline::Process::of(pid));
-                };
-                let wanted = code::Wanted {
-                    plan: &planned.plan,
-                    options: &planned.options,
-                    namespace: &namespace,
-                    containerd: &containerd,
-                    abort: &abort,
-                    compiling: &compiling,
-                };
-                code::get(&wanted).map(Product::Code).map_err(Some)
-            })
-        }
-        Step::Cgroup => Box::new(move || create::cgroup(&planned, &written)),
-        Step::Guest => {
-            let cgroup = body.cgroup.clone()?;
-            Box::new(move || create::guest(&planned, &cgroup, &creation, &namespace, &written))
-        }
-        // Waits for the guest rather than works: no job.
-        Step::Ready => return None,
-    })
-}
-
-fn take_parked(body: &mut Body) -> Option<(Arc<Planned>, u32, Parked, Compiled)> {
-    let (planned, pid) = (body.planned.clone()?, body.guest.as_ref()?.pid);
-    Some((planned, pid, body.parked.take()?, body.code.take()?))
-}
-
-/// Steps that take less than waking a thread up twice, and touch nothing but the kernel: no network
-/// file system can hold them up.
-fn is_quick(step: Step, body: &Body) -> bool {
-    let local = |mount: &RootMount| matches!(mount.kind.as_str(), "overlay" | "bind");
-    match step {
-        Step::Rootfs => body.creation.rootfs.iter().all(local),
-        Step::Cgroup => {
-            // systemd is asked over its bus.
-            let place = body.planned.as_ref().map(|planned| &planned.plan.cgroup.place);
-            matches!(place, Some(CgroupPlace::Path(_)))
-        }
-        Step::Plan | Step::Code | Step::Guest | Step::Ready => false,
-    }
-}
-
-async fn wait_for_exit(
-    id: String,
-    guest: Guest,
-    cgroup: Option<Arc<Cgroup>>,
-    inputs: Inputs,
-    guests: Guests,
-) {
-    let Ok(pidfd) = guest.pidfd.try_clone().and_then(reaper::readable) else {
-        log::error!("nobody can wait for the guest of {id}");
-        return;
-    };
-    reaper::ended(&pidfd).await;
-    // While its status is not taken, a scope of systemd's and its counters are still there.
-    let by_systemd = cgroup.as_ref().is_some_and(|c| c.locator().unit.is_some());
-    let used = cgroup.as_ref().filter(|_| by_systemd).and_then(|c| metrics::read(c).ok());
-    let oom = cgroup.is_some_and(|cgroup| cgroup.oom_kills().is_ok_and(|kills| kills > 0));
-    let exit = reaper::reap(pidfd.get_ref());
-    guests.remove(guest.pid);
-    let _ = inputs.send(Input::Exited { id, exit, oom, used });
-}
-
-async fn watch_oom(id: String, watch: OomWatch, cgroup: Arc<Cgroup>, inputs: Inputs) {
-    // epoll can wait for an eventfd (v1) and for inotify (v2) alike.
-    let Ok(watch) = reaper::readable(watch) else { return };
-    while let Ok(mut ready) = watch.readable().await {
-        ready.get_inner().clear();
-        ready.clear_ready();
-        if cgroup.oom_kills().is_ok_and(|kills| kills > 0)
-            && inputs.send(Input::Report { id: id.clone(), report: Report::Oom }).is_err()
-        {
-            return;
-        }
-    }
-}
-
-fn send(pid: u32, signal: u32) {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    // Gone meanwhile is as good as signalled.
-    if let Some(Ok(pidfd)) = pid.map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
-        let _ = process::signal(&pidfd, signal);
     }
 }

@@ -13,6 +13,7 @@ mod create;
 mod daemon;
 mod effects;
 mod events;
+mod jobs;
 mod lifeline;
 mod limited;
 mod logging;
