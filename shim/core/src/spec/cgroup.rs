@@ -1,10 +1,11 @@
 //! Where the container is accounted, what it may use, and what its limits mean for the engine.
 
 use std::num::NonZeroU16;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 use oci_spec::runtime::{Linux, LinuxResources};
 
+use super::mounts::clean;
 use super::options::CgroupDriver;
 use super::{CgroupVersion, Facts, Input, Refusal, devices, invalid, unsupported};
 use crate::plan::{Cgroup, CgroupPlace};
@@ -85,20 +86,6 @@ fn systemd(
     // runc's default for a missing slice (`cgroups/systemd`).
     let slice = if slice.is_empty() { "system.slice" } else { slice };
     Ok(CgroupPlace::Systemd { slice: slice.into(), prefix: prefix.into(), name: name.into() })
-}
-
-fn clean(path: &Path) -> PathBuf {
-    let mut clean = PathBuf::from("/");
-    for part in path.components() {
-        match part {
-            Component::Normal(name) => clean.push(name),
-            Component::ParentDir => {
-                clean.pop();
-            }
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-        }
-    }
-    clean
 }
 
 /// Limits that the node's cgroups have no file for. runc drops most of them without a word.

@@ -300,7 +300,7 @@ fn idmap(field: &str) -> Refusal {
 
 /// Absolute and without `.` and `..`, as the path is written: the sandbox resolves links inside the
 /// root. A relative destination is below `/` (runtime spec 1.2, config.md, "Mounts").
-fn clean(destination: &Path) -> PathBuf {
+pub(super) fn clean(destination: &Path) -> PathBuf {
     let mut clean = PathBuf::from("/");
     for part in destination.components() {
         match part {
