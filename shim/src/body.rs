@@ -1,20 +1,23 @@
 //! What the shim holds of one task: the things that the ledger only has words for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use tokio::task::AbortHandle;
-use wherry_core::lifecycle::Creation;
+use wherry_core::lifecycle::{Creation, Exit};
 use wherry_core::plan::Plan;
 use wherry_core::spec::Options;
 use wherry_sandbox::cgroup::{Cgroup, OomWatch};
+use wherry_sandbox::process;
 use wherry_sandbox::wire::Channel;
 
 use crate::code::Compiled;
+use crate::exec::Exec;
 use crate::limited::Abort;
+use crate::reaper;
 use crate::state_file::StateFile;
 use crate::stdio::{Ends, Kept};
 
@@ -32,6 +35,7 @@ pub(crate) struct Body {
     pub(crate) parked: Option<Parked>,
     pub(crate) channel: Option<Channel>,
     pub(crate) kept: Option<Kept>,
+    pub(crate) execs: BTreeMap<String, Exec>,
     /// What it had used when it ended, where the cgroup did not outlive it.
     pub(crate) used: Option<Any>,
     /// Waiters and timers that end with the task.
@@ -51,6 +55,20 @@ pub(crate) struct Guest {
     pub(crate) pid: u32,
     pub(crate) pidfd: Arc<OwnedFd>,
 }
+
+impl Guest {
+    /// Ends it, and takes its status.
+    pub(crate) async fn end(&self) -> Exit {
+        // Gone already is what we want.
+        let _ = process::signal(&self.pidfd, KILL);
+        if let Ok(pidfd) = self.pidfd.try_clone().and_then(reaper::readable) {
+            reaper::ended(&pidfd).await;
+        }
+        reaper::reap(&self.pidfd)
+    }
+}
+
+const KILL: u32 = 9;
 
 /// A guest that has not been told yet what it is.
 #[derive(Debug)]

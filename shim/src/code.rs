@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::MemfdFlags;
@@ -29,7 +30,10 @@ const ENGINE_ID: Duration = Duration::from_secs(10);
 
 /// Who asks, and for what.
 pub(crate) struct Wanted<'a> {
-    pub(crate) plan: &'a Plan,
+    /// The program, for sentences.
+    pub(crate) name: &'a str,
+    /// Whose image may hold it.
+    pub(crate) container: &'a str,
     pub(crate) options: &'a Options,
     pub(crate) namespace: &'a str,
     /// containerd's gRPC socket.
@@ -52,28 +56,64 @@ impl From<Entry> for Compiled {
     }
 }
 
-pub(crate) fn get(wanted: &Wanted<'_>) -> Result<Compiled, Denied> {
+/// The code of what `process.args[0]` names: a file of the container, or a layer of its image.
+pub(crate) fn get(wanted: &Wanted<'_>, plan: &Plan) -> Result<Compiled, Denied> {
+    match program::find(plan)? {
+        Some(file) => of_file(wanted, file),
+        None => {
+            let digest = layer_digest(wanted, plan)?;
+            of(wanted, &digest, || fetch(wanted))
+        }
+    }
+}
+
+/// The code of this WebAssembly file.
+pub(crate) fn of_file(wanted: &Wanted<'_>, file: File) -> Result<Compiled, Denied> {
+    let digest = Digest::of_file(&file).map_err(|e| {
+        Denied::new(Code::FailedPrecondition, format!("cannot read the program: {e}"))
+    })?;
+    of(wanted, &digest, || Ok(file))
+}
+
+/// The code of the built-in programs, which lie beside the shim as one module.
+pub(crate) fn of_builtin(wanted: &Wanted<'_>) -> Result<Compiled, Denied> {
+    let path = beside("wasmbox.wasm")?;
+    let failed = |e: std::io::Error| {
+        let sentence = format!("{} must be beside the shim: {e}", path.display());
+        Denied::new(Code::FailedPrecondition, sentence)
+    };
+    let file = File::open(&path).map_err(failed)?;
+    let m = file.metadata().map_err(failed)?;
+    let identity = [m.dev(), m.ino(), m.size(), m.ctime().cast_unsigned()];
+    // Reading all of it for each probe would cost more than the probe.
+    static KNOWN: Mutex<Option<([u64; 4], Digest)>> = Mutex::new(None);
+    let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let digest = match known.filter(|(known, _)| *known == identity) {
+        Some((_, digest)) => digest,
+        None => {
+            let digest = Digest::of_file(&file).map_err(failed)?;
+            *KNOWN.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((identity, digest.clone()));
+            digest
+        }
+    };
+    of(wanted, &digest, || Ok(file))
+}
+
+/// From the cache, or compiled from what `open` brings.
+fn of(
+    wanted: &Wanted<'_>,
+    digest: &Digest,
+    open: impl FnOnce() -> Result<File, Denied>,
+) -> Result<Compiled, Denied> {
     let engine = engine_id(wanted.abort)?;
     let cache = Cache::open(&wanted.options.cache_dir, wanted.options.cache_max_bytes)
         .map_err(|e| unusable(&e))?;
-    let (digest, file) = match program::find(wanted.plan)? {
-        Some(file) => {
-            let digest = Digest::of_file(&file).map_err(|e| {
-                Denied::new(Code::FailedPrecondition, format!("cannot read the program: {e}"))
-            })?;
-            (digest, Some(file))
-        }
-        None => (layer_digest(wanted)?, None),
-    };
-    if let Some(entry) = cache.lookup(&engine, &digest).map_err(|e| unusable(&e))? {
+    if let Some(entry) = cache.lookup(&engine, digest).map_err(|e| unusable(&e))? {
         return Ok(entry.into());
     }
-    let file = match file {
-        Some(file) => file,
-        None => fetch(wanted)?,
-    };
-    let filled = cache.fill(&engine, &digest, |output| compile(wanted, &file, output));
-    match filled {
+    let file = open()?;
+    match cache.fill(&engine, digest, |output| compile(wanted, &file, output)) {
         Ok(entry) => Ok(entry.into()),
         Err(FillError::Compile(denied)) => Err(denied),
         Err(FillError::Cache(error)) => Err(unusable(&error)),
@@ -93,7 +133,7 @@ fn compile(wanted: &Wanted<'_>, program: &File, output: &File) -> Result<Profile
         .stdin(own(program)?)
         .stdout(own(output)?);
     let limit = Duration::from_secs(seconds.saturating_mul(WALL_FACTOR));
-    let name = &wanted.plan.program.name;
+    let name = wanted.name;
     let ended = limited::run(command, limit, wanted.abort, wanted.compiling).map_err(|why| {
         Denied::new(Code::FailedPrecondition, format!("cannot compile {name}: {why}"))
     })?;
@@ -110,7 +150,7 @@ fn compile(wanted: &Wanted<'_>, program: &File, output: &File) -> Result<Profile
 
 /// A compiler that says nothing has met its limits: the jail can't tell, the signal does.
 fn cut_short(wanted: &Wanted<'_>, ended: &limited::Ended) -> Denied {
-    let (name, options) = (&wanted.plan.program.name, wanted.options);
+    let (name, options) = (wanted.name, wanted.options);
     let why = match ended.status.signal() {
         Some(6) => format!(
             "it needs more memory than the {} bytes that a compiler may use; an administrator can \
@@ -128,7 +168,7 @@ fn cut_short(wanted: &Wanted<'_>, ended: &limited::Ended) -> Denied {
 }
 
 /// The digest of the image's Wasm layer, where the root file system does not hold the program.
-fn layer_digest(wanted: &Wanted<'_>) -> Result<Digest, Denied> {
+fn layer_digest(wanted: &Wanted<'_>, plan: &Plan) -> Result<Digest, Denied> {
     let answer = ask_containerd(wanted, None)?;
     let layers = match (answer["none"].as_str(), answer["error"].as_str()) {
         (Some(why), _) | (None, Some(why)) => why.to_owned(),
@@ -137,7 +177,7 @@ fn layer_digest(wanted: &Wanted<'_>) -> Result<Digest, Denied> {
     let digest = answer["digest"].as_str().and_then(|d| d.strip_prefix("sha256:"));
     match digest.and_then(|hex| hex.parse().ok()) {
         Some(digest) => Ok(digest),
-        None => Err(program::missing(wanted.plan, &layers)),
+        None => Err(program::missing(plan, &layers)),
     }
 }
 
@@ -159,7 +199,7 @@ fn fetch(wanted: &Wanted<'_>) -> Result<File, Denied> {
 fn ask_containerd(wanted: &Wanted<'_>, to: Option<&File>) -> Result<serde_json::Value, Denied> {
     let mut command = Command::new(beside("wherry")?);
     command.args(["fetch", "--address", wanted.containerd, "--namespace", wanted.namespace]);
-    command.args(["--container", &wanted.plan.id]).env_clear().stdin(Stdio::null());
+    command.args(["--container", wanted.container]).env_clear().stdin(Stdio::null());
     match to {
         Some(file) => command.stdout(own(file)?),
         None => command.arg("--digest-only").stdout(Stdio::null()),

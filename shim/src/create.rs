@@ -12,19 +12,17 @@ use std::sync::{Arc, OnceLock};
 use containerd_shim::api::Options as RuncOptions;
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
-use tokio::io::unix::AsyncFd;
 use wherry_core::lifecycle::{Code, Creation, Denied, RootMount};
+use wherry_core::plan::Sandbox;
 use wherry_core::spec::{self, CgroupVersion, Facts, Input, Options, Refusal, Refused};
 use wherry_sandbox::cgroup::Cgroup;
-use wherry_sandbox::hooks::{self, Status};
 use wherry_sandbox::mounts::{RootfsMount, mount_rootfs};
 use wherry_sandbox::spawn::{Child, spawn};
-use wherry_sandbox::wire::{Channel, Received, Setup, SetupFds, ToGuest, ToShim};
 
 use crate::body::{Guest, Parked, Planned, Product, Written};
-use crate::code::{Compiled, beside};
+use crate::code::beside;
 use crate::lifeline::Process;
-use crate::{reaper, stdio};
+use crate::stdio::{self, Ends, Streams};
 
 type Step = Result<Product, Option<Denied>>;
 
@@ -41,11 +39,6 @@ pub(crate) fn plan(id: &str, namespace: &str, creation: &Creation, options: Opti
     let facts = Facts { directories, ..facts().clone() };
     let input = Input { spec: &spec, bundle, namespace, id, options: &options, facts: &facts };
     let plan = spec::plan(input).map_err(|refusal| refused(&refusal))?;
-    if plan.terminal.is_some() || creation.stdio.terminal {
-        let sentence =
-            "process.terminal is not supported yet: run the container without a terminal";
-        return Err(Some(Denied::new(Code::Unimplemented, sentence)));
-    }
     let oci_version = spec.version().clone();
     Ok(Product::Plan(Box::new(Planned { plan, options, oci_version })))
 }
@@ -95,108 +88,37 @@ pub(crate) fn guest(
     written: &Written,
 ) -> Step {
     let plan = &planned.plan;
-    let (ends, kept) = stdio::open(&creation.stdio, namespace, &plan.id)
-        .map_err(|e| Denied::new(Code::FailedPrecondition, chain(&e)))?;
+    let streams = Streams {
+        stdio: &creation.stdio,
+        terminal: plan.terminal,
+        owner: stdio::terminal::owner(&plan.sandbox),
+        namespace,
+        id: &plan.id,
+    };
+    let (ends, kept) =
+        stdio::open(streams).map_err(|e| Denied::new(Code::FailedPrecondition, chain(&e)))?;
+    let child = bear(&plan.sandbox, cgroup)?;
+    if let Err(error) = written.change(|state| state.guest = Process::of(child.pid)) {
+        child.end();
+        return Err(Some(cannot_note(error)));
+    }
+    let (guest, parked) = park(child, ends);
+    Ok(Product::Guest(guest, parked, kept))
+}
+
+/// A guest process that knows nothing yet.
+pub(crate) fn bear(sandbox: &Sandbox, cgroup: &Cgroup) -> Result<Child, Denied> {
     let path = beside("wherry-guest")?;
     let program = File::open(&path).map_err(|e| {
         let sentence = format!("{} must be beside the shim: {e}", path.display());
         Denied::new(Code::FailedPrecondition, sentence)
     })?;
-    let child = spawn(&program, &plan.sandbox, cgroup).map_err(|e| failed(&e))?;
-    if let Err(error) = written.change(|state| state.guest = Process::of(child.pid)) {
-        child.end();
-        return Err(Some(cannot_note(error)));
-    }
+    spawn(&program, sandbox, cgroup).map_err(|e| failed(&e))
+}
+
+pub(crate) fn park(child: Child, ends: Ends) -> (Guest, Parked) {
     let Child { pid, pidfd, channel, sources } = child;
-    let guest = Guest { pid, pidfd: Arc::new(pidfd) };
-    Ok(Product::Guest(guest, Parked { channel, sources, ends }, kept))
-}
-
-/// Tells the guest what it is, runs the hooks it asks for, and hears that it is ready.
-///
-/// Waits without a thread: the guest does the work, and a wake-up less is a wake-up less.
-pub(crate) async fn ready(planned: Arc<Planned>, pid: u32, parked: Parked, code: Compiled) -> Step {
-    let Parked { channel, sources, ends } = parked;
-    let plan = &planned.plan;
-    let state = hook_state(&planned, pid, Status::Creating);
-    let setup = Setup {
-        sandbox: plan.sandbox.clone(),
-        run: plan.run.clone(),
-        hooks: plan.hooks.clone(),
-        state: state.clone(),
-        profile: code.profile,
-        terminal: false,
-    };
-    let fds = SetupFds {
-        code: code.file.into(),
-        stdin: ends.stdin,
-        stdout: ends.stdout,
-        stderr: ends.stderr,
-        sources,
-    };
-    // A guest that is gone has perhaps said why: that is worth more than the broken pipe.
-    let sent = channel.send_setup(setup, &fds);
-    drop(fds);
-    let cannot_wait = |e: std::io::Error| invalid(format!("cannot wait for the guest: {e}"));
-    let mut channel = reaper::readable(channel).map_err(cannot_wait)?;
-    let mut hook_failure = None;
-    loop {
-        match next(&mut channel).await? {
-            Some(ToShim::Ready) => return Ok(Product::Ready(channel.into_inner())),
-            Some(ToShim::RunRuntimeHooks) => {
-                let (planned, state) = (Arc::clone(&planned), state.clone());
-                let ran = tokio::task::spawn_blocking(move || run_hooks(&planned, &state)).await;
-                hook_failure = ran.unwrap_or_else(|e| Some(format!("the hooks: {e}")));
-                let answer = match &hook_failure {
-                    None => ToGuest::HooksDone,
-                    Some(message) => ToGuest::HooksFailed { message: message.clone() },
-                };
-                // If it is gone, the next look at the wire tells.
-                let _ = channel.get_ref().send(&answer, &[]);
-            }
-            Some(ToShim::Refused { message }) => {
-                return Err(Some(Denied::new(Code::FailedPrecondition, message)));
-            }
-            None => {
-                sent.map_err(|e| failed(&e))?;
-                return Err(hook_failure.map(|why| Denied::new(Code::FailedPrecondition, why)));
-            }
-        }
-    }
-}
-
-/// What the guest says next; none if it is gone.
-async fn next(channel: &mut AsyncFd<Channel>) -> Result<Option<ToShim>, Denied> {
-    loop {
-        match channel.get_mut().try_receive().map_err(|e| failed(&e))? {
-            Received::Message(message) => return Ok(Some(message)),
-            Received::Closed => return Ok(None),
-            Received::Nothing => {}
-        }
-        let ready = channel.readable().await;
-        ready.map_err(|e| invalid(format!("cannot wait for the guest: {e}")))?.clear_ready();
-    }
-}
-
-fn run_hooks(planned: &Planned, state: &hooks::State) -> Option<String> {
-    let all = &planned.plan.hooks;
-    // Deprecated is not unused: Docker up to 27 hands its network over in a prestart hook.
-    #[allow(deprecated)]
-    let prestart = all.prestart();
-    let run = hooks::run_all("prestart", prestart.as_ref(), state)
-        .and_then(|()| hooks::run_all("createRuntime", all.create_runtime().as_ref(), state));
-    run.err().map(|e| e.sentence())
-}
-
-pub(crate) fn hook_state(planned: &Planned, pid: u32, status: Status) -> hooks::State {
-    hooks::State {
-        oci_version: planned.oci_version.clone(),
-        id: planned.plan.id.clone(),
-        status,
-        pid: i32::try_from(pid).unwrap_or(0),
-        bundle: planned.plan.bundle.clone(),
-        annotations: planned.plan.annotations.clone(),
-    }
+    (Guest { pid, pidfd: Arc::new(pidfd) }, Parked { channel, sources, ends })
 }
 
 /// What the administrator wrote for this handler, in any of the forms that containerd passes on.
@@ -247,7 +169,7 @@ fn generic_options(bytes: &[u8]) -> Result<String, Denied> {
     }
 }
 
-fn facts() -> &'static Facts {
+pub(crate) fn facts() -> &'static Facts {
     static FACTS: OnceLock<Facts> = OnceLock::new();
     FACTS.get_or_init(|| {
         let says = |path: &str, yes: &str| {
@@ -273,7 +195,7 @@ pub(crate) fn invalid(sentence: String) -> Denied {
     Denied::new(Code::InvalidArgument, sentence)
 }
 
-fn refused(refusal: &Refusal) -> Denied {
+pub(crate) fn refused(refusal: &Refusal) -> Denied {
     let code = match refusal.kind {
         Refused::Invalid => Code::InvalidArgument,
         Refused::Unsupported => Code::FailedPrecondition,
@@ -292,7 +214,7 @@ fn cannot_note(error: std::io::Error) -> Denied {
     )
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {}", chain(source)),
         None => error.to_string(),

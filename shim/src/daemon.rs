@@ -18,12 +18,17 @@ use containerd_shim_protos::api::ProcessInfo;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::ttrpc::asynchronous::Server;
 use containerd_shim_protos::ttrpc::asynchronous::transport::Listener;
+use oci_spec::runtime::Process;
 use tokio::sync::{mpsc, oneshot};
-use wherry_core::lifecycle::{Answer, Call, Event, Exit, Ledger, Report, Step, Ticket};
+use wherry_core::lifecycle::{
+    Answer, Call, Denied, Event, Exit, Key, Ledger, Report, Step, Ticket,
+};
+use wherry_core::plan::Terminal;
 
 use crate::body::Product;
 use crate::effects::Effects;
 use crate::events::Publisher;
+use crate::exec::Started;
 use crate::protocol::service::{TaskService, services};
 use crate::{logging, reaper};
 
@@ -56,7 +61,7 @@ pub(crate) enum Input {
     Stepped {
         id: String,
         step: Step,
-        done: Result<Product, Option<wherry_core::lifecycle::Denied>>,
+        done: Result<Product, Option<Denied>>,
     },
     /// The guest ended, and this is what it had used.
     Exited {
@@ -64,6 +69,11 @@ pub(crate) enum Input {
         exit: Exit,
         oom: bool,
         used: Option<Any>,
+    },
+    /// An exec runs, or does not.
+    ExecStarted {
+        key: Key,
+        started: Result<Started, Denied>,
     },
     Report {
         id: String,
@@ -82,6 +92,8 @@ pub(crate) enum Payload {
     None,
     Create(Option<Any>),
     Update(Option<Any>),
+    Exec(Box<Process>),
+    Resize(Terminal),
 }
 
 #[derive(Debug)]
@@ -179,6 +191,10 @@ impl Owner {
             Input::Exited { id, exit, oom, used } => {
                 effects.exited(&id, exit, used);
                 Event::Reported { id, report: Report::Exited { exit, oom } }
+            }
+            Input::ExecStarted { key, started } => {
+                let report = effects.exec_started(&key, started);
+                Event::Reported { id: key.task, report }
             }
             Input::Report { id, report } => {
                 if report == Report::Undone {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::mpsc;
-use wherry_core::lifecycle::{Denied, Report, RootMount, Step};
+use wherry_core::lifecycle::{Denied, Key, Report, RootMount, Step};
 use wherry_core::plan::CgroupPlace;
 use wherry_sandbox::cgroup::{Cgroup, OomWatch};
 use wherry_sandbox::process;
@@ -47,14 +47,15 @@ pub(crate) fn step_job(
                         written.change(|state| state.compiler = crate::lifeline::Process::of(pid));
                 };
                 let wanted = code::Wanted {
-                    plan: &planned.plan,
+                    name: &planned.plan.program.name,
+                    container: &planned.plan.id,
                     options: &planned.options,
                     namespace: &namespace,
                     containerd: &containerd,
                     abort: &abort,
                     compiling: &compiling,
                 };
-                code::get(&wanted).map(Product::Code).map_err(Some)
+                code::get(&wanted, &planned.plan).map(Product::Code).map_err(Some)
             })
         }
         Step::Cgroup => Box::new(move || create::cgroup(&planned, &written)),
@@ -106,6 +107,19 @@ pub(crate) async fn wait_for_exit(
     let exit = reaper::reap(pidfd.get_ref());
     guests.remove(guest.pid);
     let _ = inputs.send(Input::Exited { id, exit, oom, used });
+}
+
+/// An exec's end is its own: what the container uses is told by its init.
+pub(crate) async fn wait_for_exec(key: Key, guest: Guest, inputs: Inputs, guests: Guests) {
+    let Ok(pidfd) = guest.pidfd.try_clone().and_then(reaper::readable) else {
+        log::error!("nobody can wait for an exec of {}", key.task);
+        return;
+    };
+    reaper::ended(&pidfd).await;
+    let exit = reaper::reap(pidfd.get_ref());
+    guests.remove(guest.pid);
+    let report = Report::ExecExited { exec: key.exec.unwrap_or_default(), exit };
+    let _ = inputs.send(Input::Report { id: key.task, report });
 }
 
 pub(crate) async fn watch_oom(id: String, watch: OomWatch, cgroup: Arc<Cgroup>, inputs: Inputs) {

@@ -13,6 +13,8 @@ mod create;
 mod daemon;
 mod effects;
 mod events;
+mod exec;
+mod introduction;
 mod jobs;
 mod lifeline;
 mod limited;

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -14,13 +14,20 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use wherry_core::image::{Kind, PREFIX};
 use wherry_core::lifecycle::{Code, Denied};
-use wherry_core::plan::{MountWhat, Plan};
+use wherry_core::plan::{MountWhat, Plan, Program};
 use wherry_sandbox::resolve::open_in_root;
 
 /// The program's file, open, and of a kind that can be compiled; `None` where there is none.
 pub(crate) fn find(plan: &Plan) -> Result<Option<File>, Denied> {
-    for candidate in &plan.program.candidates {
-        match open(plan, candidate) {
+    first(&plan.program.candidates, |path| open(plan, path))
+}
+
+fn first(
+    candidates: &[PathBuf],
+    open: impl Fn(&Path) -> Result<File, Errno>,
+) -> Result<Option<File>, Denied> {
+    for candidate in candidates {
+        match open(candidate) {
             Ok(file) => return check(file, candidate).map(Some),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => {}
             Err(errno) => {
@@ -32,15 +39,73 @@ pub(crate) fn find(plan: &Plan) -> Result<Option<File>, Denied> {
     Ok(None)
 }
 
+/// The root of a container as its process `pid` sees it, with all that is mounted below.
+pub(crate) fn root_of(pid: u32) -> Result<OwnedFd, Denied> {
+    let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(format!("/proc/{pid}/root"), folder, Mode::empty()).map_err(|errno| {
+        let sentence = format!("cannot look into the container of process {pid}: {errno}");
+        Denied::new(Code::FailedPrecondition, sentence)
+    })
+}
+
+/// As [`find`], in a container that runs.
+pub(crate) fn find_in(root: BorrowedFd<'_>, program: &Program) -> Result<Option<File>, Denied> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    first(&program.candidates, |path| open_in_root(root, path, flags).map(File::from))
+}
+
 /// Says where it was looked for, and why the image's layers did not help either.
 pub(crate) fn missing(plan: &Plan, layers: &str) -> Denied {
     let tried: Vec<_> = plan.program.candidates.iter().map(|p| p.display().to_string()).collect();
     let sentence = format!(
-        "the program {:?} (process.args[0]) is not in the container: tried {}; {layers}",
+        "the program {:?} (process.args[0]) is not in the container: tried {}; {layers}: {}",
         plan.program.name,
-        tried.join(", ")
+        tried.join(", "),
+        not_found_to_go(&plan.program.name)
     );
     Denied::new(Code::NotFound, sentence)
+}
+
+/// Which of the built-in programs is meant, where the container has no such file: one by its
+/// reserved path, or a usual one by the name or path under which everyone has it.
+pub(crate) fn builtin(program: &Program) -> Option<&str> {
+    let path = Path::new(&program.name);
+    let name = path.file_name()?.to_str()?;
+    let folder = path.parent()?.to_str()?;
+    let known = FOLDERS.contains(&folder) && APPLETS.contains(&name);
+    known.then_some(name)
+}
+
+/// Where built-in programs are found: the reserved place, by name alone, and where images have them.
+const FOLDERS: [&str; 8] = [
+    "/.wherry/bin",
+    "",
+    "/bin",
+    "/usr/bin",
+    "/usr/local/bin",
+    "/sbin",
+    "/usr/sbin",
+    "/usr/local/sbin",
+];
+
+/// What `wasmbox.wasm` beside the shim can be called as.
+const APPLETS: [&str; 14] = [
+    "[", "cat", "echo", "env", "false", "ls", "nc", "printenv", "sh", "sleep", "tar", "test",
+    "true", "wget",
+];
+
+/// No such program for an exec, and none that is built in.
+pub(crate) fn not_found(program: &Program) -> Denied {
+    Denied::new(Code::Unknown, not_found_to_go(&program.name))
+}
+
+/// The words of Go's `os/exec`: Docker makes exit code 127 of them
+/// (moby `daemon/errors.go`, `setExitCodeFromError`).
+fn not_found_to_go(name: &str) -> String {
+    match name.contains('/') {
+        true => format!("exec: {name:?}: stat {name}: no such file or directory"),
+        false => format!("exec: {name:?}: executable file not found in $PATH"),
+    }
 }
 
 fn open(plan: &Plan, candidate: &Path) -> Result<File, Errno> {

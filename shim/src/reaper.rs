@@ -20,11 +20,19 @@ use crate::lifeline::now;
 /// How long whoever started a child gets to take its status.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// A descriptor to wait for until it is readable.
+pub(crate) fn readable<T: AsFd + AsRawFd>(fd: T) -> std::io::Result<AsyncFd<T>> {
+    waitable(fd, Interest::READABLE)
+}
+
 /// A descriptor to wait for. tokio deprecates its safe way since a type may lie about what it owns;
 /// those which implement `AsFd` may not.
 #[expect(deprecated)]
-pub(crate) fn readable<T: AsFd + AsRawFd>(fd: T) -> std::io::Result<AsyncFd<T>> {
-    AsyncFd::with_interest(fd, Interest::READABLE)
+pub(crate) fn waitable<T: AsFd + AsRawFd>(
+    fd: T,
+    interest: Interest,
+) -> std::io::Result<AsyncFd<T>> {
+    AsyncFd::with_interest(fd, interest)
 }
 
 /// Waits until the process has ended. Its status is still to be taken: its cgroup is still its own.

@@ -9,6 +9,7 @@ use wherry_sandbox::mounts::unmount_rootfs;
 
 use crate::body::Body;
 use crate::create;
+use crate::introduction::hook_state;
 
 /// The work of undoing these steps. What does not go is logged; `delete` will try again, since the
 /// state file stays with it.
@@ -42,7 +43,7 @@ pub(crate) fn job(body: &Body, steps: Vec<Step>, poststop: bool) -> impl FnOnce(
             }
         }
         if let Some(planned) = planned.filter(|_| poststop) {
-            let state = create::hook_state(&planned, 0, Status::Stopped);
+            let state = hook_state(&planned, 0, Status::Stopped);
             for hook in planned.plan.hooks.poststop().iter().flatten() {
                 // Each runs, whatever becomes of the others (runtime spec, "Lifecycle").
                 if let Err(error) = hooks::run("poststop", hook, &state) {

@@ -43,6 +43,15 @@ pub struct Program {
     pub candidates: Vec<PathBuf>,
 }
 
+/// One more process in a container that runs: an exec, decided.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Exec {
+    pub program: Program,
+    pub sandbox: Sandbox,
+    pub run: Run,
+    pub terminal: Option<Terminal>,
+}
+
 /// A pty is wanted instead of pipes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terminal {

@@ -4,9 +4,11 @@ use containerd_shim_protos::api;
 use containerd_shim_protos::protobuf::MessageField;
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim_protos::ttrpc::{self, Code as Ttrpc};
+use oci_spec::runtime::Process;
 use wherry_core::lifecycle::{
     Code, Creation, Denied, Exit, RootMount, Snapshot, Status, Stdio, Time,
 };
+use wherry_core::plan::Terminal;
 
 /// A denial as a status that containerd's `errgrpc` turns into the right kind of error.
 pub(crate) fn error(denied: &Denied) -> ttrpc::Error {
@@ -51,6 +53,37 @@ pub(crate) fn creation(request: &api::CreateTaskRequest) -> Creation {
             })
             .collect(),
         checkpoint: request.checkpoint.clone(),
+    }
+}
+
+/// The process that an exec is to be: JSON, as `typeurl` packs it, whatever its type is called.
+pub(crate) fn process(request: &api::ExecProcessRequest) -> Result<Process, Denied> {
+    let json = request.spec.as_ref().map_or(&[][..], |any| &any.value);
+    serde_json::from_slice(json).map_err(|e| {
+        let sentence = format!("the process of exec {} cannot be read: {e}", request.exec_id);
+        Denied::new(Code::InvalidArgument, sentence)
+    })
+}
+
+pub(crate) fn exec_stdio(request: &api::ExecProcessRequest) -> Stdio {
+    Stdio {
+        stdin: request.stdin.clone(),
+        stdout: request.stdout.clone(),
+        stderr: request.stderr.clone(),
+        terminal: request.terminal,
+    }
+}
+
+pub(crate) fn size(request: &api::ResizePtyRequest) -> Result<Terminal, Denied> {
+    match (u16::try_from(request.height), u16::try_from(request.width)) {
+        (Ok(rows), Ok(columns)) => Ok(Terminal { rows, columns }),
+        _ => Err(Denied::new(
+            Code::InvalidArgument,
+            format!(
+                "{} rows of {} columns are more than a terminal can have (65535)",
+                request.height, request.width
+            ),
+        )),
     }
 }
 

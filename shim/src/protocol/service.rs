@@ -25,7 +25,7 @@ use containerd_shim_protos::shim_async::{Task, create_task};
 use containerd_shim_protos::ttrpc::asynchronous::{Service, TtrpcContext};
 use containerd_shim_protos::ttrpc::{self, Code as Ttrpc};
 use tokio::sync::{mpsc, oneshot};
-use wherry_core::lifecycle::{Answer, Call, Denied, ExecCall, TaskCall};
+use wherry_core::lifecycle::{Answer, Call, ExecCall, TaskCall};
 
 use super::messages;
 use crate::daemon::{Input, Payload, Reply};
@@ -139,15 +139,20 @@ impl Task for TaskService {
         empty(self.to(r.id, r.exec_id, call.0, call.1).await?)
     }
 
-    async fn exec(&self, _: &TtrpcContext, _: ExecProcessRequest) -> ttrpc::Result<Empty> {
-        Err(messages::error(&Denied::new(
-            wherry_core::lifecycle::Code::Unimplemented,
-            "exec is not supported yet: a Wasm container runs its one program",
-        )))
+    async fn exec(&self, _: &TtrpcContext, r: ExecProcessRequest) -> ttrpc::Result<Empty> {
+        let process = messages::process(&r).map_err(|denied| messages::error(&denied))?;
+        let stdio = messages::exec_stdio(&r);
+        let call = Call::Task { id: r.id, call: TaskCall::Exec { exec: r.exec_id, stdio } };
+        empty(self.call(call, Payload::Exec(Box::new(process))).await?)
     }
 
     async fn resize_pty(&self, _: &TtrpcContext, r: ResizePtyRequest) -> ttrpc::Result<Empty> {
-        empty(self.to(r.id, r.exec_id, TaskCall::Resize, ExecCall::Resize).await?)
+        let size = messages::size(&r).map_err(|denied| messages::error(&denied))?;
+        let call = match r.exec_id.is_empty() {
+            true => Call::Task { id: r.id, call: TaskCall::Resize },
+            false => Call::Exec { id: r.id, exec: r.exec_id, call: ExecCall::Resize },
+        };
+        empty(self.call(call, Payload::Resize(size)).await?)
     }
 
     async fn close_io(&self, _: &TtrpcContext, r: CloseIORequest) -> ttrpc::Result<Empty> {

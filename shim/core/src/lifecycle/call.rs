@@ -4,7 +4,7 @@ use super::effect::{Answer, Effect, Notice, Status};
 use super::event::TaskCall;
 use super::exec::Exec;
 use super::task::{Cancel, KILL, Next, Phase, Stage, Task, check_signal, is_deadly, reply};
-use super::{Code, Denied, Ticket};
+use super::{Code, Denied, Key, Ticket};
 
 impl Task {
     pub(super) fn call(&mut self, ticket: Ticket, call: TaskCall) -> Result<Next, Denied> {
@@ -102,10 +102,11 @@ impl Task {
                     let sentence = format!("exec {exec} of task {id} exists already");
                     return Err(Denied::new(Code::AlreadyExists, sentence));
                 }
-                self.execs.insert(exec.clone(), Exec::new(stdio));
+                self.execs.insert(exec.clone(), Exec::new(stdio.clone()));
                 Ok((
                     Some(p),
                     vec![
+                        Effect::AddExec { key: Key::exec(&id, &exec), stdio },
                         Effect::Publish { notice: Notice::ExecAdded { id, exec } },
                         reply(ticket, Answer::Empty),
                     ],

@@ -51,6 +51,11 @@ pub enum Effect {
     Wake {
         id: String,
     },
+    /// Keep what the exec was added with until it is started.
+    AddExec {
+        key: Key,
+        stdio: Stdio,
+    },
     /// *Reports* `ExecStarted` or `ExecFailed`.
     StartExec {
         key: Key,

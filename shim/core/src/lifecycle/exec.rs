@@ -2,7 +2,10 @@
 //!
 //! ```text
 //!  Exec ──► Added ──Start──► Starting ──► Running ──exit──► Stopped ──Delete──► (gone)
-//!             │                  └─ failed ─► Failed ────────────────Delete──►
+//!             │                  │ ▲
+//!             │           failed │ │ Start
+//!             │                  ▼ │
+//!             │                 Failed ──────────────────────────────Delete──►
 //!             └──────────────────────────────────────────────────────Delete──►
 //! ```
 
@@ -71,25 +74,24 @@ impl Task {
         let bundle = self.creation.bundle.clone();
         let Some(exec) = self.execs.get_mut(name) else { return Err(Denied::no_exec(&id, name)) };
         match (&exec.phase, call) {
-            (P::Added, C::Start) if running => {
+            (P::Added | P::Failed { .. }, C::Start) if running => {
                 exec.phase = P::Starting { ticket };
                 Ok(vec![Effect::StartExec { key }])
             }
-            (P::Added, C::Start) => {
+            (P::Added | P::Failed { .. }, C::Start) => {
                 Err(Denied::new(Code::FailedPrecondition, format!("task {id} is not running")))
             }
             (P::Starting { .. } | P::Running { .. }, C::Start) => {
                 Err(Denied::state("start", "running"))
             }
-            (P::Failed { .. } | P::Stopped { .. }, C::Start) => {
-                Err(Denied::state("start", "stopped"))
-            }
+            (P::Stopped { .. }, C::Start) => Err(Denied::state("start", "stopped")),
 
             (phase, C::State) => {
                 let (status, exit) = match phase {
-                    P::Added | P::Starting { .. } => (Status::Created, None),
+                    // As it was before it was to start (containerd,
+                    // `cmd/containerd-shim-runc-v2/process/exec_state.go`, `execCreatedState.Start`).
+                    P::Added | P::Starting { .. } | P::Failed { .. } => (Status::Created, None),
                     P::Running { .. } => (Status::Running, None),
-                    P::Failed { .. } => (Status::Stopped, None),
                     P::Stopped { exit, .. } => (Status::Stopped, Some(*exit)),
                 };
                 let (pid, stdio) = (exec.pid(), exec.stdio.clone());

@@ -17,6 +17,7 @@ mod annotations;
 mod capabilities;
 mod cgroup;
 mod devices;
+mod exec;
 mod features;
 mod mounts;
 mod namespaces;
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Hook, Hooks, Linux, Process, Spec};
 
 pub use annotations::{PREFIX as ANNOTATION_PREFIX, RootPreopen};
+pub use exec::exec;
 pub use features::features;
 pub use options::{CgroupDriver, Options};
 pub use refusal::{Refusal, Refused};

@@ -15,6 +15,11 @@ pub(super) fn check(spec: &Spec) -> Result<(), Refusal> {
     }
 }
 
+/// The process of an exec alone.
+pub(super) fn check_process(given: &Process) -> Result<(), Refusal> {
+    process(given).map_or(Ok(()), |(field, why)| Err(unsupported(field, why)))
+}
+
 type Found = Option<(&'static str, &'static str)>;
 
 fn first(table: &[(bool, &'static str, &'static str)]) -> Found {

@@ -548,7 +548,7 @@ fn the_exit_of_an_exec_is_published_before_that_of_init() {
     check(
         "run exec:a exec:a e-start:a e-started:a e-wait:a wait exit:0 state kill:9 delete e-exit:a e-wait:a e-delete:a",
         expect![[r#"
-            exec:a     ExecAdded(a) 3=ok
+            exec:a     add(a) ExecAdded(a) 3=ok
             exec:a     4=AlreadyExists(exec a of task c exists already)
             e-start:a  start(a)…
             e-started:a ExecStarted(a) 5=pid(8)
@@ -566,21 +566,21 @@ fn the_exit_of_an_exec_is_published_before_that_of_init() {
     check(
         "run exec:a e-start:a exit:0 e-started:a e-exit:a",
         expect![[r#"
-        exec:a     ExecAdded(a) 3=ok
-        e-start:a  start(a)…
-        exit:0     signal-all:9
-        e-started:a ExecStarted(a) 4=pid(8) signal(a):9
-        e-exit:a   Exit(a):3 Exit:0
-    "#]],
+            exec:a     add(a) ExecAdded(a) 3=ok
+            e-start:a  start(a)…
+            exit:0     signal-all:9
+            e-started:a ExecStarted(a) 4=pid(8) signal(a):9
+            e-exit:a   Exit(a):3 Exit:0
+        "#]],
     );
     check(
         "run exec:a e-start:a exit:0 e-failed:a",
         expect![[r#"
-        exec:a     ExecAdded(a) 3=ok
-        e-start:a  start(a)…
-        exit:0     signal-all:9
-        e-failed:a 4=NotFound(no such program) Exit:0
-    "#]],
+            exec:a     add(a) ExecAdded(a) 3=ok
+            e-start:a  start(a)…
+            exit:0     signal-all:9
+            e-failed:a 4=NotFound(no such program) Exit:0
+        "#]],
     );
 }
 
@@ -589,17 +589,17 @@ fn an_exec_has_a_life_of_its_own() {
     check(
         "run exec:a e-state:a e-kill:a e-delete:a e-delete:a",
         expect![[r#"
-        exec:a     ExecAdded(a) 3=ok
-        e-state:a  4=Created
-        e-kill:a   5=FailedPrecondition(process not created)
-        e-delete:a forget(a) 6=deleted
-        e-delete:a 7=NotFound(exec a of task c not found)
-    "#]],
+            exec:a     add(a) ExecAdded(a) 3=ok
+            e-state:a  4=Created
+            e-kill:a   5=FailedPrecondition(process not created)
+            e-delete:a forget(a) 6=deleted
+            e-delete:a 7=NotFound(exec a of task c not found)
+        "#]],
     );
     check(
         "run exec:a e-start:a e-start:a e-started:a e-state:a e-delete:a e-kill:a e-exit:a e-start:a e-kill:a e-state:a",
         expect![[r#"
-            exec:a     ExecAdded(a) 3=ok
+            exec:a     add(a) ExecAdded(a) 3=ok
             e-start:a  start(a)…
             e-start:a  5=FailedPrecondition(cannot start a running process)
             e-started:a ExecStarted(a) 4=pid(8)
@@ -615,32 +615,32 @@ fn an_exec_has_a_life_of_its_own() {
     check(
         "run exec:a e-wait:a e-start:a e-failed:a e-state:a e-wait:a e-delete:a",
         expect![[r#"
-        exec:a     ExecAdded(a) 3=ok
-        e-wait:a  
-        e-start:a  start(a)…
-        e-failed:a 5=NotFound(no such program) 4=NotFound(no such program)
-        e-state:a  6=Stopped
-        e-wait:a   7=NotFound(no such program)
-        e-delete:a forget(a) 8=deleted
-    "#]],
+            exec:a     add(a) ExecAdded(a) 3=ok
+            e-wait:a  
+            e-start:a  start(a)…
+            e-failed:a 5=NotFound(no such program) 4=NotFound(no such program)
+            e-state:a  6=Created
+            e-wait:a   7=NotFound(no such program)
+            e-delete:a forget(a) 8=deleted
+        "#]],
     );
     check(
         "up exec:a e-start:a",
         expect![[r#"
-        exec:a     ExecAdded(a) 2=ok
-        e-start:a  3=FailedPrecondition(task c is not running)
-    "#]],
+            exec:a     add(a) ExecAdded(a) 2=ok
+            e-start:a  3=FailedPrecondition(task c is not running)
+        "#]],
     );
     check(
         "run exec:a e-wait:a exit:0 delete drained undone",
         expect![[r#"
-        exec:a     ExecAdded(a) 3=ok
-        e-wait:a  
-        exit:0     Exit:0
-        delete     drain… deadline…
-        drained    undo[Ready, Guest, Cgroup, Code, Rootfs, Plan] poststop
-        undone     4=NotFound(exec a of task c not found) forget(a) Delete 5=deleted(0)
-    "#]],
+            exec:a     add(a) ExecAdded(a) 3=ok
+            e-wait:a  
+            exit:0     Exit:0
+            delete     drain… deadline…
+            drained    undo[Ready, Guest, Cgroup, Code, Rootfs, Plan] poststop
+            undone     4=NotFound(exec a of task c not found) forget(a) Delete 5=deleted(0)
+        "#]],
     );
     check(
         "run pause frozen exec:a",

@@ -105,6 +105,7 @@ impl World {
                 | Effect::Signal { .. }
                 | Effect::SignalAll { .. }
                 | Effect::Wake { .. }
+                | Effect::AddExec { .. }
                 | Effect::ForgetExec { .. }
                 | Effect::CloseStdin { .. }
                 | Effect::Publish { .. }
@@ -135,6 +136,7 @@ pub(super) fn show(effects: &[Effect]) -> String {
             }
             Effect::Signal { key, signal } => write!(line, " signal{}:{signal}", of(key)),
             Effect::SignalAll { signal, .. } => write!(line, " signal-all:{signal}"),
+            Effect::AddExec { key, .. } => write!(line, " add{}", of(key)),
             Effect::StartExec { key } => write!(line, " start{}…", of(key)),
             Effect::ForgetExec { key } => write!(line, " forget{}", of(key)),
             Effect::CloseStdin { key } => write!(line, " close-stdin{}", of(key)),

@@ -7,11 +7,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use containerd_shim_protos::api::ProcessInfo;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use tokio::sync::mpsc;
 use wherry_core::lifecycle::{
-    Answer, Call, Code, DRAIN_SECONDS, Denied, Effect, Event, Exit, Key, Report, Step, Ticket,
+    Call, Code, DRAIN_SECONDS, Denied, Effect, Event, Exit, Key, Report, Step, Ticket,
 };
 use wherry_sandbox::cgroup::Cgroup;
 use wherry_sandbox::hooks::{self, Status};
@@ -21,10 +20,15 @@ use wherry_sandbox::wire::ToGuest;
 use crate::body::{Body, Guests, Product, Written};
 use crate::daemon::{Done, Input, Payload, Reply};
 use crate::events::Publisher;
+use crate::introduction::{self, hook_state};
 use crate::jobs::{is_quick, send, step_job, take_parked, wait_for_exit, watch_oom};
 use crate::lifeline::now;
 use crate::limited::Abort;
-use crate::{create, metrics, undo};
+use crate::stdio::{self, Kept};
+use crate::{create, undo};
+
+mod answers;
+mod execs;
 
 type Inputs = mpsc::UnboundedSender<Input>;
 
@@ -101,8 +105,9 @@ impl Effects {
                 })
             }
             Effect::Wake { id } => self.wake(&id),
+            Effect::AddExec { key, stdio } => self.add_exec(&key, stdio),
             Effect::StartExec { key } => self.start_exec(key, events),
-            Effect::ForgetExec { .. } => {}
+            Effect::ForgetExec { key } => self.forget_exec(&key),
             Effect::Drain { id } => self.drain(id, events),
             Effect::Deadline { id } => self.deadline(id),
             Effect::CloseStdin { key } => self.close_stdin(&key),
@@ -113,9 +118,8 @@ impl Effects {
             Effect::ReplyPids { ticket, id } => return Some(Done::Reply(ticket, self.pids(&id))),
             Effect::ReplyStats { ticket, id } => return Some(Done::Reply(ticket, self.stats(&id))),
             Effect::ReplyUpdate { ticket, id } => self.update(&id, ticket),
-            // Nothing has a terminal, and a resize of nothing is fine (containerd's own shim, too).
-            Effect::ReplyResize { ticket, .. } => {
-                return Some(Done::Reply(ticket, Reply::Answer(Answer::Empty)));
+            Effect::ReplyResize { ticket, key } => {
+                return Some(Done::Reply(ticket, self.resize(&key)));
             }
             Effect::Leave => return Some(Done::Leave),
         }
@@ -145,7 +149,8 @@ impl Effects {
         {
             let (id, inputs) = (id.to_owned(), self.inputs.clone());
             tokio::spawn(async move {
-                let done = create::ready(planned, pid, parked, code).await;
+                let done = introduction::ready(planned, pid, parked, code).await;
+                let done = done.map(Product::Ready);
                 let _ = inputs.send(Input::Stepped { id, step, done });
             });
             return;
@@ -176,7 +181,7 @@ impl Effects {
         let creation = self.creation.take().unwrap_or_default();
         let options = match std::mem::replace(&mut self.arriving, Payload::None) {
             Payload::Create(options) => options,
-            Payload::None | Payload::Update(_) => None,
+            Payload::None | Payload::Update(_) | Payload::Exec(_) | Payload::Resize(_) => None,
         };
         let bundle = std::path::PathBuf::from(&creation.bundle);
         let body = Body {
@@ -192,6 +197,7 @@ impl Effects {
             parked: None,
             channel: None,
             kept: None,
+            execs: BTreeMap::new(),
             used: None,
             watchers: vec![],
         };
@@ -272,6 +278,9 @@ impl Effects {
             let _ = self.inputs.send(Input::Report { id, report: Report::Undone });
             return;
         };
+        for exec in body.execs.values() {
+            exec.abort.tell();
+        }
         for watcher in body.watchers.drain(..) {
             watcher.abort();
         }
@@ -306,7 +315,7 @@ impl Effects {
                 events.push_back(Event::Reported { id, report });
             }
             Some(planned) => self.job(move || {
-                let state = create::hook_state(&planned, pid, Status::Running);
+                let state = hook_state(&planned, pid, Status::Running);
                 let hooks = planned.plan.hooks.poststart().as_ref();
                 let failure =
                     hooks::run_all("poststart", hooks, &state).err().map(|e| e.sentence());
@@ -316,11 +325,22 @@ impl Effects {
     }
 
     fn signal(&self, key: &Key, signal: u32) {
-        let guest = self.bodies.get(&key.task).and_then(|body| body.guest.as_ref());
+        let guest = self.bodies.get(&key.task).and_then(|body| match &key.exec {
+            None => body.guest.as_ref(),
+            Some(exec) => body.execs.get(exec)?.guest.as_ref(),
+        });
         if let Some(guest) = guest
             && let Err(error) = process::signal(&guest.pidfd, signal)
         {
             log::warn!("the guest of {}: {}", key.task, error.sentence());
+        }
+    }
+
+    fn kept(&mut self, key: &Key) -> Option<&mut Kept> {
+        let body = self.bodies.get_mut(&key.task)?;
+        match &key.exec {
+            None => body.kept.as_mut(),
+            Some(exec) => body.execs.get_mut(exec)?.kept.as_mut(),
         }
     }
 
@@ -360,22 +380,20 @@ impl Effects {
         }
     }
 
-    fn start_exec(&self, key: Key, events: &mut VecDeque<Event>) {
-        let exec = key.exec.unwrap_or_default();
-        let why = Denied::new(Code::Unimplemented, "exec is not supported yet");
-        events
-            .push_back(Event::Reported { id: key.task, report: Report::ExecFailed { exec, why } });
-    }
-
     fn drain(&mut self, id: String, events: &mut VecDeque<Event>) {
         let kept = self.bodies.get_mut(&id).and_then(|body| body.kept.as_mut());
-        match kept.and_then(|kept| kept.take_logger()) {
+        match kept.map(Kept::take_draining) {
             // The guest wrote into containerd's own FIFOs and files: nothing is under way here.
-            None => events.push_back(Event::Reported { id, report: Report::Drained }),
-            Some(logger) => self.job(move || {
-                logger.end();
-                Input::Report { id, report: Report::Drained }
-            }),
+            None | Some((None, None)) => {
+                events.push_back(Event::Reported { id, report: Report::Drained });
+            }
+            Some((output, logger)) => {
+                let inputs = self.inputs.clone();
+                tokio::spawn(async move {
+                    stdio::drained(output, logger).await;
+                    let _ = inputs.send(Input::Report { id, report: Report::Drained });
+                });
+            }
         }
     }
 
@@ -390,51 +408,8 @@ impl Effects {
     }
 
     fn close_stdin(&mut self, key: &Key) {
-        if let Some(kept) = self.bodies.get_mut(&key.task).and_then(|body| body.kept.as_mut()) {
+        if let Some(kept) = self.kept(key) {
             kept.close_stdin();
         }
-    }
-
-    /// Never none while the task is there: containerd takes a shim without processes for a leak.
-    fn pids(&self, id: &str) -> Reply {
-        let body = self.bodies.get(id);
-        let in_group = body.and_then(|body| body.cgroup.as_ref()).and_then(|c| c.pids().ok());
-        let mut pids = in_group.unwrap_or_default();
-        let init = body.and_then(|body| body.guest.as_ref()).map(|guest| guest.pid);
-        if let Some(init) = init.filter(|init| !pids.contains(init)) {
-            pids.insert(0, init);
-        }
-        let info = |pid| ProcessInfo { pid, ..ProcessInfo::default() };
-        Reply::Pids(pids.into_iter().map(info).collect())
-    }
-
-    fn stats(&self, id: &str) -> Reply {
-        let denied = |why: String| Reply::Answer(Answer::Denied(Denied::new(Code::NotFound, why)));
-        let Some(body) = self.bodies.get(id) else {
-            return denied(format!("task {id} not found"));
-        };
-        if let Some(used) = &body.used {
-            return Reply::Stats(Box::new(used.clone()));
-        }
-        match body.cgroup.as_ref().map(|cgroup| metrics::read(cgroup)) {
-            Some(Ok(metrics)) => Reply::Stats(Box::new(metrics)),
-            Some(Err(why)) => denied(format!("cannot read what task {id} uses: {why}")),
-            None => denied(format!("task {id} has no cgroup")),
-        }
-    }
-
-    fn update(&mut self, id: &str, ticket: Ticket) {
-        let cgroup = self.bodies.get(id).and_then(|body| body.cgroup.clone());
-        let resources = match std::mem::replace(&mut self.arriving, Payload::None) {
-            Payload::Update(resources) => resources,
-            Payload::None | Payload::Create(_) => None,
-        };
-        self.job(move || {
-            let answer = match undo::update(cgroup.as_deref(), resources.as_ref()) {
-                Ok(()) => Answer::Empty,
-                Err(denied) => Answer::Denied(denied),
-            };
-            Input::Found { ticket, reply: Reply::Answer(answer) }
-        });
     }
 }

@@ -1,6 +1,6 @@
 //! The streams of a process: what containerd names, opened, one end for the guest and one kept.
 //!
-//! The guest reads and writes containerd's FIFOs itself; nothing is copied here. The shim keeps the
+//! Without a terminal the guest reads and writes containerd's FIFOs itself; nothing is copied. The shim keeps the
 //! other end of each open:
 //! - of an output, a reader that never reads, so that a guest which writes while containerd is away
 //!   waits instead of dying of EPIPE (containerd, `cmd/containerd-shim-runc-v2/process/io.go`
@@ -14,27 +14,24 @@
 //! `core/runtime/v2/README.md`, "Logging": descriptors 3 and 4 are stdout and stderr, closing 5
 //! says that it is ready). No name means no stream.
 
+mod logger;
+pub(crate) mod terminal;
+
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio as Std};
-use std::time::Duration;
 
-use command_fds::{CommandFdExt, FdMapping};
+use percent_encoding::percent_decode_str;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use thiserror::Error;
+use tokio::task::JoinHandle;
 use wherry_core::lifecycle::Stdio;
+use wherry_core::plan::Terminal;
 
-/// As containerd's `binaryIOProcStartTimeout`.
-const LOGGER_START: Duration = Duration::from_secs(10);
-/// How long a log program may go on by itself once its pipes have ended.
-const LOGGER_LINGER: Duration = Duration::from_secs(2);
-/// As containerd's `binaryIOProcTermTimeout`.
-const LOGGER_END: Duration = Duration::from_secs(12);
+pub(crate) use logger::Logger;
 
 #[derive(Debug, Error)]
 pub(crate) enum Error {
@@ -49,6 +46,20 @@ pub(crate) enum Error {
     Logger { program: PathBuf, source: io::Error },
     #[error("the log program {} {how} before it was ready", program.display())]
     NotReady { program: PathBuf, how: String },
+    #[error("a terminal cannot be made (process.terminal)")]
+    Terminal { source: io::Error },
+}
+
+/// What a process is to be connected to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Streams<'a> {
+    pub(crate) stdio: &'a Stdio,
+    pub(crate) terminal: Option<Terminal>,
+    /// The user whose terminal it is, as the node counts users.
+    pub(crate) owner: Option<u32>,
+    /// For a log program.
+    pub(crate) namespace: &'a str,
+    pub(crate) id: &'a str,
 }
 
 /// The guest's ends.
@@ -57,6 +68,8 @@ pub(crate) struct Ends {
     pub(crate) stdin: OwnedFd,
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
+    /// All three are one.
+    pub(crate) terminal: bool,
 }
 
 /// The shim's ends, for as long as the process is known.
@@ -65,7 +78,8 @@ pub(crate) struct Kept {
     stdin: Input,
     /// Never read: they are there so that somebody could.
     _readers: Vec<OwnedFd>,
-    logger: Option<Child>,
+    logger: Option<Logger>,
+    console: Option<terminal::Console>,
 }
 
 #[derive(Debug, Default)]
@@ -79,13 +93,17 @@ enum Input {
     Held { _writer: OwnedFd },
 }
 
-/// Opens all three. Starts the log program if one is named; `id` and `namespace` are for it.
-pub(crate) fn open(stdio: &Stdio, namespace: &str, id: &str) -> Result<(Ends, Kept), Error> {
+/// Opens all three. Starts the log program if one is named.
+pub(crate) fn open(streams: Streams<'_>) -> Result<(Ends, Kept), Error> {
     let mut kept = Kept::default();
+    let stdio = streams.stdio;
+    if let Some(size) = streams.terminal {
+        return terminal::open(streams, size, kept);
+    }
     let stdin = input(&stdio.stdin, &mut kept)?;
-    let (stdout, stderr) = match binary(&stdio.stdout) {
+    let (stdout, stderr) = match logger::binary(&stdio.stdout) {
         Some(uri) => {
-            let (stdout, stderr, logger) = start_logger(uri, namespace, id)?;
+            let (stdout, stderr, logger) = logger::start(uri, streams.namespace, streams.id)?;
             kept.logger = Some(logger);
             (stdout, stderr)
         }
@@ -94,7 +112,7 @@ pub(crate) fn open(stdio: &Stdio, namespace: &str, id: &str) -> Result<(Ends, Ke
             output("stderr", &stdio.stderr, &mut kept)?,
         ),
     };
-    Ok((Ends { stdin, stdout, stderr }, kept))
+    Ok((Ends { stdin, stdout, stderr, terminal: false }, kept))
 }
 
 impl Kept {
@@ -120,31 +138,26 @@ impl Kept {
         };
     }
 
-    /// What has to be waited for before the task can be deleted: the log program, which is told by
-    /// the end of its pipes.
-    pub(crate) fn take_logger(&mut self) -> Option<Logger> {
-        self.logger.take().map(Logger)
+    /// Tells the terminal its size; without a terminal there is nothing to tell.
+    pub(crate) fn resize(&self, size: Terminal) -> io::Result<()> {
+        self.console.as_ref().map_or(Ok(()), |console| console.resize(size))
+    }
+
+    /// What has to be waited for before the task can be deleted: a terminal's last output, and the
+    /// log program, which is told by the end of its pipes.
+    pub(crate) fn take_draining(&mut self) -> (Option<JoinHandle<()>>, Option<Logger>) {
+        (self.console.as_mut().and_then(terminal::Console::take_output), self.logger.take())
     }
 }
 
-/// A log program whose container has ended.
-#[derive(Debug)]
-pub(crate) struct Logger(Child);
-
-impl Logger {
-    /// Waits for its end; one that does not come to it by the end of its pipes gets SIGTERM, as
-    /// containerd sends it, and 12 seconds later SIGKILL.
-    pub(crate) fn end(mut self) {
-        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
-        let pidfd = pid.map(|pid| pidfd_open(pid, PidfdFlags::empty()));
-        if let Some(Ok(pidfd)) = pidfd
-            && readable(&pidfd, LOGGER_LINGER) == Ok(false)
-        {
-            let _ = pidfd_send_signal(&pidfd, Signal::TERM);
-            let _ = readable(&pidfd, LOGGER_END);
-        }
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+/// Waits until a terminal's last output has been handed on and the log program has ended.
+pub(crate) async fn drained(output: Option<JoinHandle<()>>, logger: Option<Logger>) {
+    if let Some(output) = output {
+        // Aborted is as good as done.
+        let _ = output.await;
+    }
+    if let Some(logger) = logger {
+        let _ = tokio::task::spawn_blocking(move || logger.end()).await;
     }
 }
 
@@ -226,97 +239,9 @@ fn append(uri_path: &str) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-fn binary(name: &str) -> Option<&str> {
-    name.strip_prefix("binary://")
-}
-
-fn start_logger(uri: &str, namespace: &str, id: &str) -> Result<(OwnedFd, OwnedFd, Child), Error> {
-    let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
-    let program = PathBuf::from(unescape(path));
-    let failed = |source: io::Error| Error::Logger { program: program.clone(), source };
-    let (out_reader, out) = pipe().map_err(failed)?;
-    let (err_reader, err) = pipe().map_err(failed)?;
-    let (ready, ready_writer) = pipe().map_err(failed)?;
-    let mut command = Command::new(&program);
-    command
-        .args(arguments(query))
-        .env_clear()
-        .env("CONTAINER_ID", id)
-        .env("CONTAINER_NAMESPACE", namespace)
-        .stdin(Std::null())
-        .stdout(Std::null())
-        .stderr(Std::null());
-    let fds = [out_reader, err_reader, ready_writer].into_iter().zip(3..);
-    command
-        .fd_mappings(fds.map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd }).collect())
-        .map_err(|error| failed(io::Error::other(error)))?;
-    let mut logger = command.spawn().map_err(failed)?;
-    // The command holds the parent's copies of the descriptors: closing them lets the ends be seen.
-    drop(command);
-    if let Err(how) = wait_until_ready(ready) {
-        let how = match logger.try_wait() {
-            Ok(Some(status)) => format!("ended ({status})"),
-            _ => how,
-        };
-        let _ = logger.kill();
-        let _ = logger.wait();
-        return Err(Error::NotReady { program, how });
-    }
-    Ok((out, err, logger))
-}
-
-/// It is ready when it closes its descriptor; dead programs close theirs too.
-fn wait_until_ready(ready: OwnedFd) -> Result<(), String> {
-    match readable(&ready, LOGGER_START) {
-        Ok(true) => {}
-        Ok(false) => return Err("said nothing for 10 seconds".into()),
-        Err(error) => return Err(error.to_string()),
-    }
-    match rustix::io::read(&ready, &mut [0]) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn readable(fd: &OwnedFd, limit: Duration) -> rustix::io::Result<bool> {
-    let limit = Timespec::try_from(limit).map_err(|_| rustix::io::Errno::INVAL)?;
-    let mut fds = [PollFd::new(fd, PollFlags::IN)];
-    rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, Some(&limit))).map(|n| n > 0)
-}
-
-fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)
-}
-
-/// The query's keys and values, in turn, become the arguments (containerd, `NewBinaryCmd`).
-fn arguments(query: &str) -> Vec<String> {
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    let words = pairs.flat_map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        [unescape(key), unescape(value)]
-    });
-    words.filter(|word| !word.is_empty()).collect()
-}
-
-/// Percent signs and pluses of a URI; bytes that are no escape stay as they are.
+/// Percent signs of a URI; bytes that are no escape stay as they are.
 fn unescape(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let escaped = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok());
-        let escaped = escaped.and_then(|two| u8::from_str_radix(two, 16).ok());
-        match (first, escaped) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            (byte, _) => {
-                bytes.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -324,6 +249,11 @@ mod tests {
     use super::*;
     use std::fs::File;
     use std::io::{Read, Write};
+
+    fn open_plain(stdio: &Stdio) -> Result<(Ends, Kept), Error> {
+        let (namespace, id) = ("ns", "id");
+        super::open(Streams { stdio, terminal: None, owner: None, namespace, id })
+    }
 
     fn make_fifo(folder: &Path, name: &str) -> String {
         let path = folder.join(name);
@@ -336,7 +266,7 @@ mod tests {
     fn input_ends_when_the_client_and_the_hold_are_gone() {
         let folder = tempfile::tempdir().unwrap();
         let stdio = Stdio { stdin: make_fifo(folder.path(), "in"), ..Stdio::default() };
-        let (ends, mut kept) = open(&stdio, "ns", "id").unwrap();
+        let (ends, mut kept) = open_plain(&stdio).unwrap();
         kept.hold_stdin();
         let mut client = OpenOptions::new().write(true).open(&stdio.stdin).unwrap();
         client.write_all(b"hello").unwrap();
@@ -352,7 +282,7 @@ mod tests {
     fn input_ends_with_a_client_that_was_done_before_the_start() {
         let folder = tempfile::tempdir().unwrap();
         let stdio = Stdio { stdin: make_fifo(folder.path(), "in"), ..Stdio::default() };
-        let (ends, mut kept) = open(&stdio, "ns", "id").unwrap();
+        let (ends, mut kept) = open_plain(&stdio).unwrap();
         let mut client = OpenOptions::new().write(true).open(&stdio.stdin).unwrap();
         client.write_all(b"hello").unwrap();
         drop(client);
@@ -366,7 +296,7 @@ mod tests {
     fn output_without_a_reader_waits_and_is_not_lost() {
         let folder = tempfile::tempdir().unwrap();
         let stdio = Stdio { stdout: make_fifo(folder.path(), "out"), ..Stdio::default() };
-        let (ends, kept) = open(&stdio, "ns", "id").unwrap();
+        let (ends, kept) = open_plain(&stdio).unwrap();
         File::from(ends.stdout).write_all(b"kept").unwrap();
         // containerd comes back when the guest is gone: without a writer, opening would wait.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK;
@@ -392,11 +322,10 @@ mod tests {
             log.display()
         );
         let stdio = Stdio { stdout: uri.clone(), stderr: uri, ..Stdio::default() };
-        let (ends, mut kept) = open(&stdio, "ns", "id").unwrap();
+        let (ends, mut kept) = open_plain(&stdio).unwrap();
         File::from(ends.stdout).write_all(b"a line\n").unwrap();
         drop(ends.stderr);
-        let mut logger = kept.take_logger().unwrap();
-        assert!(logger.0.wait().unwrap().success());
+        kept.take_draining().1.unwrap().end();
         let expected = format!("ns id path={}\na line\n", log.display());
         assert_eq!(std::fs::read_to_string(&log).unwrap(), expected);
     }
@@ -404,14 +333,14 @@ mod tests {
     #[test]
     fn a_log_program_that_dies_is_told_so() {
         let stdio = Stdio { stdout: "binary:///bin/nothing-here".into(), ..Stdio::default() };
-        let error = open(&stdio, "ns", "id").unwrap_err().to_string();
+        let error = open_plain(&stdio).unwrap_err().to_string();
         assert_eq!(error, "the log program /bin/nothing-here cannot be started");
     }
 
     #[test]
     fn an_unknown_kind_of_stream_is_refused_by_name() {
         let stdio = Stdio { stdout: "ttrpc+unix:///x".into(), ..Stdio::default() };
-        let error = open(&stdio, "ns", "id").unwrap_err().to_string();
+        let error = open_plain(&stdio).unwrap_err().to_string();
         assert!(error.starts_with("stdout is ttrpc+unix:///x, of a kind"), "{error}");
     }
 }
