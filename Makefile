@@ -61,6 +61,10 @@ lint: toolchain ## format, clippy, dependency rules (Rust; cargo-deny is built o
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
 	e2e/rig/deny.sh
 
+.PHONY: audit
+audit: toolchain ## known vulnerabilities of what we depend on (network)
+	e2e/rig/deny.sh advisories
+
 .PHONY: programs
 programs: toolchain ## the three programs for this machine, as released
 	@e2e/rig/programs.sh $(HOST)

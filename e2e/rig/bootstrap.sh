@@ -13,8 +13,9 @@ repository=$(cd "$here/../.." && pwd)
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 export PATH=$cargo_home/bin:$PATH
 
-# protoc is for the client library of containerd, which the suites speak.
-apt_install gcc libc6-dev musl-tools make git curl ca-certificates protobuf-compiler
+# protoc is for the client library of containerd, which the suites speak; dbus for the tests of what systemd is
+# asked.
+apt_install gcc libc6-dev musl-tools make git curl ca-certificates protobuf-compiler dbus
 
 rustup_init() { # ways to get rustup, surest first
   local scratch target found

@@ -76,6 +76,8 @@ pub(crate) struct Parked {
     pub(crate) channel: Channel,
     pub(crate) sources: Vec<OwnedFd>,
     pub(crate) ends: Ends,
+    /// Tells the memory limit.
+    pub(crate) memory: Option<OwnedFd>,
 }
 
 /// What a step of creating brings.

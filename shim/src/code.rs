@@ -12,15 +12,17 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::fs::MemfdFlags;
+use rustix::fs::{MemfdFlags, SealFlags};
 use wherry_cache::{Cache, Digest, Entry, FillError, RUN};
 use wherry_core::lifecycle::{Code, Denied};
 use wherry_core::plan::{Plan, Profile};
 use wherry_core::spec::Options;
 
+use crate::create::facts;
 use crate::limited::{self, Abort};
 use crate::program;
 use crate::protocol::start::write_atomically;
+use crate::turn;
 
 /// Wall time in which the compiler must have used up its processor time, however busy the node is.
 const WALL_FACTOR: u64 = 4;
@@ -101,6 +103,9 @@ pub(crate) fn of_builtin(wanted: &Wanted<'_>) -> Result<Compiled, Denied> {
 }
 
 /// From the cache, or compiled from what `open` brings.
+///
+/// What is compiled is a copy that nobody can change, and its own digest is its name in the cache:
+/// the file may lie on a volume, where somebody else writes to it between two of our looks.
 fn of(
     wanted: &Wanted<'_>,
     digest: &Digest,
@@ -112,12 +117,30 @@ fn of(
     if let Some(entry) = cache.lookup(&engine, digest).map_err(|e| unusable(&e))? {
         return Ok(entry.into());
     }
-    let file = open()?;
-    match cache.fill(&engine, digest, |output| compile(wanted, &file, output)) {
+    let copy = sealed_copy(&open()?).map_err(|e| {
+        Denied::new(Code::FailedPrecondition, format!("cannot read {}: {e}", wanted.name))
+    })?;
+    let digest = Digest::of_file(&copy).map_err(|e| {
+        Denied::new(Code::FailedPrecondition, format!("cannot read {}: {e}", wanted.name))
+    })?;
+    match cache.fill(&engine, &digest, |output| compile(wanted, &copy, output)) {
         Ok(entry) => Ok(entry.into()),
         Err(FillError::Compile(denied)) => Err(denied),
         Err(FillError::Cache(error)) => Err(unusable(&error)),
     }
+}
+
+/// The file's bytes as they are now, in memory, for ever (memfd_create(2), "File sealing").
+fn sealed_copy(file: &File) -> std::io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut copy = File::from(rustix::fs::memfd_create("program", flags)?);
+    let mut file = file.try_clone()?;
+    file.seek(SeekFrom::Start(0))?;
+    std::io::copy(&mut file, &mut copy)?;
+    copy.seek(SeekFrom::Start(0))?;
+    let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&copy, all)?;
+    Ok(copy)
 }
 
 fn compile(wanted: &Wanted<'_>, program: &File, output: &File) -> Result<Profile, Denied> {
@@ -134,6 +157,16 @@ fn compile(wanted: &Wanted<'_>, program: &File, output: &File) -> Result<Profile
         .stdout(own(output)?);
     let limit = Duration::from_secs(seconds.saturating_mul(WALL_FACTOR));
     let name = wanted.name;
+    let turn = turn::take(&Path::new(RUN).join("compiling"), facts().cpus.get(), wanted.abort);
+    let turn = turn.map_err(|e| {
+        Denied::new(
+            Code::FailedPrecondition,
+            format!("cannot compile {name}: {RUN}/compiling: {e}"),
+        )
+    })?;
+    let Some(_turn) = turn else {
+        return Err(Denied::new(Code::FailedPrecondition, format!("{name}: was given up")));
+    };
     let ended = limited::run(command, limit, wanted.abort, wanted.compiling).map_err(|why| {
         Denied::new(Code::FailedPrecondition, format!("cannot compile {name}: {why}"))
     })?;
@@ -157,11 +190,15 @@ fn cut_short(wanted: &Wanted<'_>, ended: &limited::Ended) -> Denied {
              raise compile_memory_bytes",
             options.compile_memory_bytes
         ),
-        Some(24 | 9) => format!(
+        // SIGXCPU, at the limit of processor time.
+        Some(24) => format!(
             "it takes longer than the {} s that a compiler may work; an administrator can raise \
              compile_timeout_seconds",
             options.compile_timeout_seconds
         ),
+        Some(9) => "the compiler was killed: by the kernel, if the node ran out of memory, or by \
+                    somebody; start the container again"
+            .to_owned(),
         _ => format!("the compiler ended with {}: {}", ended.status, ended.said.trim()),
     };
     Denied::new(Code::ResourceExhausted, format!("cannot compile {name}: {why}"))
@@ -285,4 +322,25 @@ fn unusable(error: &wherry_cache::Error) -> Denied {
         cause = source.source();
     }
     Denied::new(Code::FailedPrecondition, sentence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    /// A container that shares a volume with another one could change a program after its digest
+    /// was taken and before it was compiled, and have its own code kept under that digest.
+    #[test]
+    fn what_is_compiled_cannot_be_changed_after_it_was_looked_at() {
+        let mut file = tempfile().unwrap();
+        file.write_all(b"pristine").unwrap();
+        let mut copy = sealed_copy(&file).unwrap();
+        file.seek(SeekFrom::Start(0)).unwrap();
+        file.write_all(b"poisoned").unwrap();
+        assert_eq!(read_from_start(&mut copy).unwrap(), "pristine");
+        copy.write_all(b"x").unwrap_err();
+        copy.set_len(0).unwrap_err();
+        assert_eq!(Digest::of_file(&copy).unwrap(), Digest::of(b"pristine"));
+    }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::num::NonZeroU16;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -102,7 +103,7 @@ pub(crate) fn guest(
         child.end();
         return Err(Some(cannot_note(error)));
     }
-    let (guest, parked) = park(child, ends);
+    let (guest, parked) = park(child, ends, cgroup);
     Ok(Product::Guest(guest, parked, kept))
 }
 
@@ -116,9 +117,10 @@ pub(crate) fn bear(sandbox: &Sandbox, cgroup: &Cgroup) -> Result<Child, Denied> 
     spawn(&program, sandbox, cgroup).map_err(|e| failed(&e))
 }
 
-pub(crate) fn park(child: Child, ends: Ends) -> (Guest, Parked) {
+pub(crate) fn park(child: Child, ends: Ends, cgroup: &Cgroup) -> (Guest, Parked) {
     let Child { pid, pidfd, channel, sources } = child;
-    (Guest { pid, pidfd: Arc::new(pidfd) }, Parked { channel, sources, ends })
+    let memory = cgroup.memory_limit().map(OwnedFd::from);
+    (Guest { pid, pidfd: Arc::new(pidfd) }, Parked { channel, sources, ends, memory })
 }
 
 /// What the administrator wrote for this handler, in any of the forms that containerd passes on.

@@ -92,6 +92,7 @@ impl Start {
             state: hook_state(&planned, guest.pid, Status::Running),
             profile: code.profile,
             terminal: parked.ends.terminal,
+            memory: false,
         };
         let started = introduce(planned, parked, code, setup).await;
         kept.hold_stdin();
@@ -119,7 +120,7 @@ impl Start {
         };
         let (ends, kept) =
             stdio::open(streams).map_err(|e| Denied::new(Code::FailedPrecondition, chain(&e)))?;
-        let (guest, parked) = park(bear(&plan.sandbox, &self.cgroup)?, ends);
+        let (guest, parked) = park(bear(&plan.sandbox, &self.cgroup)?, ends, &self.cgroup);
         Ok(Born { guest, parked, kept, code, plan })
     }
 

@@ -27,6 +27,7 @@ pub(crate) async fn ready(
         state: hook_state(&planned, pid, Status::Creating),
         profile: code.profile,
         terminal: parked.ends.terminal,
+        memory: false,
     };
     introduce(planned, parked, code, setup).await
 }
@@ -40,13 +41,14 @@ pub(crate) async fn introduce(
     code: Compiled,
     setup: Setup,
 ) -> Result<Channel, Option<Denied>> {
-    let Parked { channel, sources, ends } = parked;
+    let Parked { channel, sources, ends, memory } = parked;
     let state = setup.state.clone();
     let fds = SetupFds {
         code: code.file.into(),
         stdin: ends.stdin,
         stdout: ends.stdout,
         stderr: ends.stderr,
+        memory,
         sources,
     };
     // A guest that is gone has perhaps said why: that is worth more than the broken pipe.

@@ -33,6 +33,13 @@ impl Abort {
     pub(crate) fn tell(&self) {
         let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
     }
+
+    /// Whether it is told within this time.
+    pub(crate) fn is_told_within(&self, time: Duration) -> bool {
+        let mut fds = [PollFd::from_borrowed_fd(self.0.as_fd(), PollFlags::IN)];
+        let timeout = Timespec::try_from(time).ok();
+        poll(&mut fds, timeout.as_ref()).is_ok_and(|ready| ready > 0)
+    }
 }
 
 /// Runs `command` to its end, `limit` at most. `started` hears its pid.

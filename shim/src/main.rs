@@ -25,6 +25,7 @@ mod protocol;
 mod reaper;
 mod state_file;
 mod stdio;
+mod turn;
 mod undo;
 
 use std::process::ExitCode;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use containerd_shim_protos::api;
 use containerd_shim_protos::bootstrap_api::{BootstrapParams, BootstrapResult};
 use containerd_shim_protos::protobuf::Message;
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::ttrpc::{self, Code};
 use containerd_shim_protos::types::introspection::RuntimeInfo;
 
@@ -107,8 +108,13 @@ fn a_shim_serves_both_versions_and_leaves_when_asked() {
     let service = "containerd.task.v2.Task";
     let pids_request = api::PidsRequest { id: "c1".into(), ..Default::default() };
     assert_eq!(code(call(&address, service, "Pids", &pids_request)), Code::NOT_FOUND);
-    let exec = api::ExecProcessRequest { id: "c1".into(), ..Default::default() };
-    assert_eq!(code(call(&address, service, "Exec", &exec)), Code::UNIMPLEMENTED);
+    let mut exec = api::ExecProcessRequest { id: "c1".into(), ..Default::default() };
+    assert_eq!(code(call(&address, service, "Exec", &exec)), Code::INVALID_ARGUMENT);
+    let value = br#"{"args":["a"],"cwd":"/","user":{"uid":0,"gid":0}}"#.to_vec();
+    exec.spec = Some(Any { value, ..Default::default() }).into();
+    assert_eq!(code(call(&address, service, "Exec", &exec)), Code::NOT_FOUND);
+    let checkpoint = api::CheckpointTaskRequest { id: "c1".into(), ..Default::default() };
+    assert_eq!(code(call(&address, service, "Checkpoint", &checkpoint)), Code::NOT_FOUND);
     let create = api::CreateTaskRequest {
         id: "c1".into(),
         bundle: dir.path().join("missing").to_str().unwrap().into(),

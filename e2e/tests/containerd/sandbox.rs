@@ -27,6 +27,16 @@ pub(crate) const CASES: &[Case] = &[
     ("a_read_only_mount_is_not_written", For::Any, |w| read_only_mount(w, "files")),
     ("a_read_only_mount_is_not_written_p2", For::Any, |w| read_only_mount(w, "files-p2")),
     ("a_mount_in_a_mount_has_its_own_rights", For::Any, nested),
+    ("what_is_mounted_writable_in_a_read_only_root_is_written", For::Any, |w| {
+        let file = w.folder("writable-in-read-only")?.join("termination-log");
+        fs::write(&file, "")?;
+        let words = ["write", "/dev/termination-log", "why", "write", "/dev/shm/a", "b"];
+        let container = w.guest("files")?.args(&words).bind(&file, "/dev/termination-log", &["rw"]);
+        let container = container.edit(|spec| spec["root"]["readonly"] = json!(true));
+        is(container.run(&w.containerd)?, 0, "", "")?;
+        ensure!(fs::read_to_string(&file)? == "why\n");
+        Ok(())
+    }),
     ("a_file_is_mounted", For::Any, |w| {
         let file = w.folder("file-mount")?.join("motd");
         fs::write(&file, "ahoy\n")?;

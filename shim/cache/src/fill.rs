@@ -50,7 +50,8 @@ impl Cache {
         })?;
         let entry = place.publish(&output, named, profile)?;
         drop(lock);
-        self.prune_for(Some((engine, digest)))?;
+        // The entry is there all the same; whoever fills or prunes next tries again.
+        let _ = self.prune_for(Some((engine, digest)));
         Ok(entry)
     }
 }

@@ -16,6 +16,10 @@ use crate::args::{Action, Cache};
 use crate::{compile, print};
 
 pub(crate) fn run(what: &Cache) -> anyhow::Result<()> {
+    let only_looks = matches!(what.action, Action::List | Action::Verify | Action::Prune);
+    if only_looks && !what.dir.exists() {
+        bail!("there is no cache at {}", what.dir.display());
+    }
     let cache = wherry_cache::Cache::open(&what.dir, what.max_bytes)?;
     match &what.action {
         Action::List => list(&cache.list()?, what.json),

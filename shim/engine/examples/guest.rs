@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! guest compile PROGRAM CODE      prints the profile
-//! guest command|service CODE RUN  RUN is a file with the plan's part as JSON
+//! guest command|service CODE RUN [MEMORY]
+//!     RUN is a file with the plan's part as JSON, MEMORY one with the limit of memory
 //! ```
 
 use std::fs::File;
@@ -14,7 +15,10 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["compile", program, code] => compile(program, code),
-        [profile @ ("command" | "service"), code, run] => execute(profile, code, run),
+        [profile @ ("command" | "service"), code, run] => execute(profile, code, run, None),
+        [profile @ ("command" | "service"), code, run, memory] => {
+            execute(profile, code, run, Some(memory))
+        }
         _ => {
             eprintln!("usage: guest compile PROGRAM CODE | guest command|service CODE RUN");
             ExitCode::from(2)
@@ -37,11 +41,12 @@ fn compile(program: &str, code: &str) -> ExitCode {
     }
 }
 
-fn execute(profile: &str, code: &str, run: &str) -> ExitCode {
+fn execute(profile: &str, code: &str, run: &str, memory: Option<&str>) -> ExitCode {
+    let memory = memory.map(|path| File::open(path).expect("the file of the limit"));
     let profile = serde_json::from_str(&format!("{profile:?}")).expect("a profile");
     let code = File::open(code).expect("the compiled code");
     let run = serde_json::from_reader(File::open(run).expect("the plan")).expect("a plan");
-    match wherry_engine::load(profile, code, &run) {
+    match wherry_engine::load(profile, code, &run, memory) {
         Ok(loaded) => std::process::exit(loaded.run().code()),
         Err(refusal) => {
             eprintln!("refused: {refusal}");

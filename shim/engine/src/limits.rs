@@ -4,6 +4,8 @@
 //! itself (`memory allocation of … bytes failed`). The kernel's answer is SIGKILL. It still comes
 //! for what is not linear memory: files on a tmpfs, for instance.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,26 +19,69 @@ const HOST_BYTES: u64 = 4 << 20;
 const HOST_SHARE: u64 = 64;
 
 /// The memory that all guests of this process may have together.
+///
+/// The limit is read again at each growth, since it may be changed while the guest runs (`docker
+/// update`, a pod's in-place resize).
 #[derive(Clone)]
-pub(crate) struct Budget {
-    bytes: usize,
-    taken: Arc<AtomicUsize>,
+pub(crate) struct Budget(Arc<Inner>);
+
+struct Inner {
+    /// The limit of the container's cgroup, as its file tells it now.
+    file: Option<File>,
+    /// What it was when the container was made, for where the file cannot be read.
+    planned: Option<u64>,
+    taken: AtomicUsize,
 }
 
 impl Budget {
-    /// `None` without a limit.
-    pub(crate) fn new(run: &Run) -> Option<Budget> {
-        let limit = run.memory_limit?;
+    pub(crate) fn new(run: &Run, file: Option<File>) -> Budget {
+        Budget(Arc::new(Inner { file, planned: run.memory_limit, taken: AtomicUsize::new(0) }))
+    }
+
+    /// Bytes for guests; `None` without a limit.
+    fn bytes(&self) -> Option<usize> {
+        let limit = match self.0.file.as_ref().and_then(read_limit) {
+            Some(Limit::None) => return None,
+            Some(Limit::Bytes(bytes)) => bytes,
+            None => self.0.planned?,
+        };
         let bytes = limit.saturating_sub(HOST_BYTES).saturating_sub(limit / HOST_SHARE);
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        Some(Budget { bytes, taken: Arc::default() })
+        Some(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
     fn take(&self, bytes: usize) -> bool {
-        let enough = |taken: usize| taken.checked_add(bytes).filter(|sum| *sum <= self.bytes);
-        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enough).is_ok()
+        let limit = self.bytes().unwrap_or(usize::MAX);
+        let enough = |taken: usize| taken.checked_add(bytes).filter(|sum| *sum <= limit);
+        self.0.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enough).is_ok()
     }
 }
+
+#[derive(Debug, PartialEq, Eq)]
+enum Limit {
+    None,
+    Bytes(u64),
+}
+
+/// `memory.limit_in_bytes` or `memory.max`; `None` if it cannot be read.
+fn read_limit(file: &File) -> Option<Limit> {
+    let mut text = [0; 32];
+    let length = file.read_at(&mut text, 0).ok()?;
+    limit(std::str::from_utf8(text.get(..length)?).ok()?)
+}
+
+/// Version 2 says `max` for no limit, version 1 the largest number of pages.
+fn limit(text: &str) -> Option<Limit> {
+    match text.trim() {
+        "max" => Some(Limit::None),
+        number => match number.parse().ok()? {
+            bytes @ 0..UNLIMITED_FROM => Some(Limit::Bytes(bytes)),
+            UNLIMITED_FROM.. => Some(Limit::None),
+        },
+    }
+}
+
+/// More than any machine has.
+const UNLIMITED_FROM: u64 = 1 << 60;
 
 /// What a program starts with: whether it is counted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,13 +94,13 @@ pub(crate) enum Initial {
 
 /// One store's part of the budget.
 pub(crate) struct Memory {
-    budget: Option<Budget>,
+    budget: Budget,
     initial: Initial,
     held: usize,
 }
 
 impl Memory {
-    pub(crate) fn new(budget: Option<Budget>, initial: Initial) -> Memory {
+    pub(crate) fn new(budget: Budget, initial: Initial) -> Memory {
         Memory { budget, initial, held: 0 }
     }
 }
@@ -67,17 +112,16 @@ impl ResourceLimiter for Memory {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let Some(budget) = &self.budget else { return Ok(true) };
         let more = desired.saturating_sub(current);
         if current == 0 {
             // What is declared need not be touched: a large memory is not refused for its size.
             if self.initial == Initial::Counted {
                 self.held += more;
-                budget.taken.fetch_add(more, Ordering::Relaxed);
+                self.budget.0.taken.fetch_add(more, Ordering::Relaxed);
             }
             return Ok(true);
         }
-        let granted = budget.take(more);
+        let granted = self.budget.take(more);
         if granted {
             self.held += more;
         }
@@ -96,8 +140,19 @@ impl ResourceLimiter for Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        if let Some(budget) = &self.budget {
-            budget.taken.fetch_sub(self.held, Ordering::Relaxed);
-        }
+        self.budget.0.taken.fetch_sub(self.held, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_read_as_either_version_of_cgroups_writes_it() {
+        assert_eq!(limit("67108864\n"), Some(Limit::Bytes(67_108_864)));
+        assert_eq!(limit("max\n"), Some(Limit::None));
+        assert_eq!(limit("9223372036854771712\n"), Some(Limit::None));
+        assert_eq!(limit(""), None);
     }
 }

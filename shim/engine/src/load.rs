@@ -9,7 +9,7 @@ use std::fs::File;
 use thiserror::Error;
 use tokio::runtime::{self, Runtime};
 use wasmtime::component::Component;
-use wasmtime::{Engine, Module, Store};
+use wasmtime::{Engine, ExternType, Module, Store};
 use wasmtime_wasi::p2::bindings::CommandPre as Command2;
 use wasmtime_wasi::p3::bindings::CommandPre as Command3;
 use wherry_core::plan::{Profile, Run};
@@ -46,6 +46,13 @@ pub enum Refusal {
          `path#export` (it exports {exports})"
     )]
     NoWorld { exports: String },
+    #[error("the module's `_start` {problem}, so it is not a command's entry point")]
+    Start { problem: &'static str },
+    #[error(
+        "the module's memory `{name}` is shared: it was built with threads, which a Wasm container \
+         has not; build it for wasm32-wasip1"
+    )]
+    Shared { name: String },
     #[error("the program exports no function `{name}` (it exports {exports})")]
     NoExport { name: String, exports: String },
     #[error("the function `{name}` {problem}")]
@@ -85,15 +92,23 @@ impl fmt::Debug for Job {
 ///
 /// The caller vouches for `cwasm`: the file was written by [`crate::compile`] and nobody writes to
 /// it any more. It is native code, and Wasmtime checks its version, not its intentions.
-pub fn load(profile: Profile, cwasm: File, run: &Run) -> Result<Loaded, Refusal> {
+///
+/// `memory` is the file that tells the memory limit of the container's cgroup, if there is one.
+pub fn load(
+    profile: Profile,
+    cwasm: File,
+    run: &Run,
+    memory: Option<File>,
+) -> Result<Loaded, Refusal> {
     crate::signals::end_at_signals();
     let engine = engine(profile)?;
     let code = code::map(&engine, cwasm).map_err(|error| Refusal::Code(format!("{error:#}")))?;
+    let budget = Budget::new(run, memory);
     let job = match code {
         Code::Module(module) => {
-            Job::Command(runtime()?, Box::new(load_module(&engine, module, run)?))
+            Job::Command(runtime()?, Box::new(load_module(&engine, module, run, budget)?))
         }
-        Code::Component(component) => load_component(profile, &engine, component, run)?,
+        Code::Component(component) => load_component(profile, &engine, component, run, budget)?,
     };
     Ok(Loaded(job))
 }
@@ -129,18 +144,24 @@ fn engine(profile: Profile) -> Result<Engine, Refusal> {
     Engine::new(&config).map_err(Refusal::surroundings)
 }
 
-fn load_module(engine: &Engine, module: Module, run: &Run) -> Result<Command, Refusal> {
+fn load_module(
+    engine: &Engine,
+    module: Module,
+    run: &Run,
+    budget: Budget,
+) -> Result<Command, Refusal> {
+    no_threads(&module)?;
     let linker = imports::for_module(engine, &module).map_err(Refusal::surroundings)?;
     let streams = Streams::new(Hangup::Errno);
     let wasi = host::preview1(run, &streams).map_err(Refusal::surroundings)?;
-    let memory = Memory::new(Budget::new(run), Initial::Counted);
+    let memory = Memory::new(budget, Initial::Counted);
     let mut store = Preview1::store(engine, wasi, memory);
     if let Some(sentence) = imports::missing_in_module(&linker, &mut store, &module) {
         return Err(Refusal::Imports(sentence));
     }
     let call = match &run.export {
         Some(export) => Some(ModuleCall::new(&module, export, run.args.get(1..).unwrap_or(&[]))?),
-        None if module.get_export("_start").is_some() => None,
+        None if is_start(module.get_export("_start"))? => None,
         None => return Err(Refusal::NoStart { exports: crate::call::module_exports(&module) }),
     };
     let pre = linker
@@ -152,11 +173,32 @@ fn load_module(engine: &Engine, module: Module, run: &Run) -> Result<Command, Re
     })
 }
 
+/// An entry point is called with nothing and answers nothing; there may be none.
+fn is_start(export: Option<ExternType>) -> Result<bool, Refusal> {
+    match export {
+        None => Ok(false),
+        Some(ExternType::Func(start)) if start.params().len() + start.results().len() == 0 => {
+            Ok(true)
+        }
+        Some(ExternType::Func(_)) => Err(Refusal::Start { problem: "takes or returns values" }),
+        Some(_) => Err(Refusal::Start { problem: "is no function" }),
+    }
+}
+
+fn no_threads(module: &Module) -> Result<(), Refusal> {
+    let shared = module.exports().find(|export| match export.ty() {
+        ExternType::Memory(memory) => memory.is_shared(),
+        _ => false,
+    });
+    shared.map_or(Ok(()), |export| Err(Refusal::Shared { name: export.name().to_owned() }))
+}
+
 fn load_component(
     profile: Profile,
     engine: &Engine,
     component: Component,
     run: &Run,
+    budget: Budget,
 ) -> Result<Job, Refusal> {
     let world = World::of_exports(component.component_type().exports(engine).map(|(name, _)| name));
     let actual = world.map_or(Profile::Command, World::profile);
@@ -179,7 +221,7 @@ fn load_component(
     let outgoing = Outgoing::new(run);
     let store = |run| -> Result<Store<Host>, Refusal> {
         let wasi = host::command(run, &streams).map_err(Refusal::surroundings)?;
-        let memory = Memory::new(Budget::new(run), Initial::Counted);
+        let memory = Memory::new(budget.clone(), Initial::Counted);
         Ok(Host::store(engine, wasi, outgoing.clone(), memory))
     };
     let command = match (call, world) {
@@ -195,7 +237,7 @@ fn load_component(
             Command::Run3 { store: store(run)?, pre: Command3::new(pre).map_err(broken)? }
         }
         (None, Some(world @ (World::Proxy2 | World::Service3))) => {
-            let service = Service::new(engine, world, pre, run, streams, outgoing)?;
+            let service = Service::new(engine, world, pre, run, streams, outgoing, budget.clone())?;
             return Ok(Job::Service(Box::new(service)));
         }
         (None, None | Some(World::Preview1)) => {

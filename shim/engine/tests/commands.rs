@@ -130,6 +130,23 @@ fn memory_that_cannot_grow_is_the_guests_affair() {
 }
 
 #[test]
+fn the_limit_of_memory_is_what_the_cgroup_says_now() {
+    let show = |says: &str| {
+        let mut guest = Guest::new(GROWING);
+        guest.run.memory_limit = Some(1 << 20);
+        let file = guest.folder.path().join("memory.max");
+        std::fs::write(&file, says).unwrap();
+        guest.memory = Some(file);
+        guest.show()
+    };
+    assert_eq!(show("67108864\n"), "exit 3\n");
+    assert_eq!(show("max\n"), "exit 255\n");
+    assert_eq!(show("9223372036854771712\n"), "exit 255\n");
+    // What cannot be read is as it was planned.
+    assert_eq!(show(""), "exit 0\n");
+}
+
+#[test]
 fn components_return_success_or_failure() {
     let run = |version: &str, status: i32| {
         let text = format!(

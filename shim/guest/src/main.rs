@@ -45,11 +45,12 @@ fn main() -> ExitCode {
 /// Confined before a byte of the program is looked at; sealed before it runs.
 fn prepare(shim: &mut Channel) -> Result<(Entered, Loaded), String> {
     let (setup, descriptors) = shim.receive_setup().map_err(sentence)?;
-    let SetupFds { code, stdin, stdout, stderr, sources } = descriptors;
+    let SetupFds { code, stdin, stdout, stderr, memory, sources } = descriptors;
     take_streams(stdin, stdout, stderr).map_err(sentence)?;
     let mut entered = enter(&setup, sources, shim).map_err(sentence)?;
     let Setup { run, profile, .. } = setup;
-    let loaded = wherry_engine::load(profile, File::from(code), &run).map_err(sentence)?;
+    let memory = memory.map(File::from);
+    let loaded = wherry_engine::load(profile, File::from(code), &run, memory).map_err(sentence)?;
     entered.seal().map_err(sentence)?;
     shim.send(&ToShim::Ready, &[]).map_err(sentence)?;
     Ok((entered, loaded))

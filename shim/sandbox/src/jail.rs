@@ -55,11 +55,12 @@ fn limit(limits: &Limits) -> Result<()> {
         (Resource::Nofile, 3),
     ];
     for (resource, bytes) in all {
-        let bound = Some(bytes);
-        let have = rustix::process::getrlimit(resource).maximum;
-        let bound = have.map_or(bound, |have| bound.map(|b| b.min(have)));
-        setrlimit(resource, Rlimit { current: bound, maximum: bound })
-            .doing(|| format!("limiting the compiler's {resource:?}"))?;
+        let have = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        // At the hard limit of processor time the signal is SIGKILL, which says nothing; at the soft
+        // one it is SIGXCPU (setrlimit(2)).
+        let hard = if resource == Resource::Cpu { bytes.saturating_add(2) } else { bytes };
+        let limit = Rlimit { current: Some(bytes.min(have)), maximum: Some(hard.min(have)) };
+        setrlimit(resource, limit).doing(|| format!("limiting the compiler's {resource:?}"))?;
     }
     Ok(())
 }

@@ -82,6 +82,8 @@ pub struct Setup {
     pub profile: plan::Profile,
     /// Standard input is a pty: make it the controlling terminal and `/dev/console`.
     pub terminal: bool,
+    /// Whether [`SetupFds::memory`] is there.
+    pub memory: bool,
 }
 
 /// The descriptors that travel with [`Setup`].
@@ -92,6 +94,8 @@ pub struct SetupFds {
     pub stdin: OwnedFd,
     pub stdout: OwnedFd,
     pub stderr: OwnedFd,
+    /// The file that tells the memory limit of the cgroup ([`crate::cgroup::Cgroup::memory_limit`]).
+    pub memory: Option<OwnedFd>,
     /// What [`crate::spawn`] opened for the guest, in its order.
     pub sources: Vec<OwnedFd>,
 }
@@ -196,9 +200,11 @@ impl Channel {
     }
 
     /// Sends [`ToGuest::Setup`] with its descriptors.
-    pub fn send_setup(&self, setup: Setup, fds: &SetupFds) -> Result<()> {
+    pub fn send_setup(&self, mut setup: Setup, fds: &SetupFds) -> Result<()> {
+        setup.memory = fds.memory.is_some();
         let mut all =
             vec![fds.code.as_fd(), fds.stdin.as_fd(), fds.stdout.as_fd(), fds.stderr.as_fd()];
+        all.extend(fds.memory.iter().map(AsFd::as_fd));
         all.extend(fds.sources.iter().map(AsFd::as_fd));
         self.send(&ToGuest::Setup(Box::new(setup)), &all)
     }
@@ -224,8 +230,9 @@ impl Channel {
         let mut next =
             || self.fds.pop_front().ok_or_else(|| Error::Peer("a descriptor is missing".into()));
         let (code, stdin, stdout, stderr) = (next()?, next()?, next()?, next()?);
+        let memory = if setup.memory { Some(next()?) } else { None };
         let sources = self.fds.drain(..).collect();
-        Ok((setup, SetupFds { code, stdin, stdout, stderr, sources }))
+        Ok((setup, SetupFds { code, stdin, stdout, stderr, memory, sources }))
     }
 
     /// The next message if it is there already. Never blocks.

@@ -53,7 +53,7 @@ struct Shared {
     run: Run,
     streams: Streams,
     outgoing: Outgoing,
-    budget: Option<Budget>,
+    budget: Budget,
     permits: Arc<Semaphore>,
     places: Places,
     epochs: Epochs,
@@ -67,6 +67,7 @@ impl Service {
         run: &Run,
         streams: Streams,
         outgoing: Outgoing,
+        budget: Budget,
     ) -> Result<Service, Refusal> {
         let broken = |error: wasmtime::Error| Refusal::Imports(format!("{error:#}"));
         let pre = match world {
@@ -84,7 +85,7 @@ impl Service {
                 run: run.clone(),
                 streams,
                 outgoing,
-                budget: Budget::new(run),
+                budget,
                 permits: Arc::new(Semaphore::new(places.requests)),
                 places,
                 epochs: Epochs::new(engine),

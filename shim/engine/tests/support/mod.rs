@@ -17,6 +17,8 @@ pub struct Guest {
     folder: TempDir,
     profile: Profile,
     pub run: Run,
+    /// The file of a cgroup that tells the limit of memory.
+    pub memory: Option<PathBuf>,
 }
 
 impl Guest {
@@ -36,7 +38,7 @@ impl Guest {
             threads: NonZeroUsize::new(1).and_then(|one| one.try_into().ok()),
             memory_limit: None,
         };
-        Guest { folder, profile: report.profile, run }
+        Guest { folder, profile: report.profile, run, memory: None }
     }
 
     pub fn args(mut self, args: &[&str]) -> Guest {
@@ -68,6 +70,7 @@ impl Guest {
             .arg(if self.profile == Profile::Service { "service" } else { "command" })
             .arg(self.folder.path().join("code"))
             .arg(plan);
+        command.args(&self.memory);
         command
     }
 

@@ -4,7 +4,7 @@
 //! files below where the hierarchies are mounted; the [`Locator`] is a list of those folders, so
 //! that another process, which knows nothing but it, can kill and remove them.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -122,6 +122,13 @@ impl Cgroup {
         let mut folders = self.locator.folders.iter();
         let holds = |f: &&Folder| f.is_v2() || f.controllers.iter().any(|c| c == controller);
         folders.find(holds).map(|f| f.path.as_path())
+    }
+
+    /// The file that tells the group's memory limit, whatever becomes of it; `None` without a
+    /// memory controller.
+    pub fn memory_limit(&self) -> Option<File> {
+        let name = if self.is_v2() { "memory.max" } else { "memory.limit_in_bytes" };
+        File::open(self.folder("memory")?.join(name)).ok()
     }
 
     /// The group is one of the unified hierarchy.

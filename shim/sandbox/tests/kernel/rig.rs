@@ -97,6 +97,7 @@ impl Rig {
             stdin: self.terminal.as_ref().map_or_else(null, |t| t.try_clone().unwrap()),
             stdout: write,
             stderr: null(),
+            memory: None,
             sources,
         };
         child.channel.send_setup(self.setup(&child, commands), &fds).unwrap();
@@ -146,6 +147,7 @@ impl Rig {
             state: self.state(child),
             profile: plan::Profile::Command,
             terminal: self.terminal.is_some(),
+            memory: false,
         }
     }
 
