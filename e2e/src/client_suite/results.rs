@@ -93,7 +93,7 @@ fn verdict(line: &str) -> Option<(Outcome, &str)> {
 fn tell(line: &str, telling: bool, message: &mut String) -> bool {
     let said = match line.trim_start().split_once(": ") {
         Some((place, said)) if place.contains(".go:") && line.starts_with(' ') => {
-            if !place.contains("_test.go:") {
+            if place.starts_with("log_hook.go:") {
                 return false;
             }
             said
@@ -123,6 +123,7 @@ mod tests {
             "=== RUN   TestA\n\
              === PAUSE TestA\n\
              === RUN   TestB\n    \
+                 testsuite.go:4: of a package for all\n    \
                  log_hook.go:47: time=\"now\" msg=noise\n    \
                  container_test.go:12: expected 7\n        \
                      but received 8\n\
@@ -132,7 +133,7 @@ mod tests {
              --- SKIP: TestA (0.00s)\n",
             &[
                 ("TestA", Outcome::Skip, "no criu"),
-                ("TestB", Outcome::Fail, "expected 7\nbut received 8"),
+                ("TestB", Outcome::Fail, "of a package for all\nexpected 7\nbut received 8"),
             ],
         );
     }
