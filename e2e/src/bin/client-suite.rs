@@ -118,8 +118,11 @@ fn search_path(column: Column, folder: &Path) -> Result<String> {
     fs::create_dir(&programs)?;
     if column != Column::Runc {
         let from = rig::programs()?;
-        for name in ["containerd-shim-wherry-v1", "wherry-guest", "wherry"] {
-            fs::copy(from.join(name), programs.join(name)).context(name)?;
+        for name in ["containerd-shim-wherry-v1", "wherry-guest", "wherry", "wasmbox.wasm"] {
+            // Which of them must be there is for `rig::programs` to say.
+            if from.join(name).exists() {
+                fs::copy(from.join(name), programs.join(name)).context(name)?;
+            }
         }
     }
     let rig = [programs, rig::root().join("client-suite"), Version::V2_4.programs()?, rig::runc()?];

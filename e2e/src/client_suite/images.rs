@@ -121,8 +121,7 @@ fn busybox() -> Result<Programs> {
 }
 
 fn wasmbox() -> Result<Programs> {
-    let file = rig::guests().join("wasmbox.wasm");
-    rig::need(&file, "cargo run -p wherry-e2e --bin guests -- wasmbox")?;
+    let file = rig::need(&rig::programs()?.join("wasmbox.wasm"), "make programs")?;
     Ok(Programs {
         program: ("wasmbox.wasm", fs::read(&file).with_context(|| file.display().to_string())?),
         links: PROGRAMS.iter().map(|name| name.to_string()).collect(),
