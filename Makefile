@@ -50,6 +50,11 @@ test-crash: rig guests programs ## kill -9 of every program at every stage leave
 test-docker: rig guests programs ## the programs under Docker Engine 28 and 29 (root)
 	for v in $(DOCKER); do echo "== Docker $$v"; WHERRY_DOCKER=$$v $(E2E) --test docker; done
 
+.PHONY: test-client
+test-client: rig guests programs ## containerd's own suite, integration/client, on runc, native and wasmbox (root; RUNS="native")
+	e2e/rig/fetch.sh client-suite
+	cargo run --quiet -p wherry-e2e --bin client-suite -- $(RUNS)
+
 .PHONY: bench
 bench: rig guests programs ## latency and memory beside runc and an empty shim, in one run (root; RUNTIMES="io.containerd.x.v1" adds more)
 	cargo build --quiet --profile bench -p wherry-e2e --bins

@@ -7,6 +7,7 @@
 #   fetch.sh containerd-1.7 | -2.1 | -2.4         one containerd and runc
 #   fetch.sh containerd                           all three
 #   fetch.sh docker-28 | docker-29 | docker       Docker Engine with its containerd
+#   fetch.sh client-suite                         containerd's own suite, integration/client, with what it wants
 #   fetch.sh guests                               compilers for the guests in C and Go
 #   fetch.sh [test]                               all of it
 #
@@ -79,6 +80,28 @@ containerd24() {
   go_containerd "$RIG/containerd-2.4" github.com/containerd/containerd/v2 "$RIG_CONTAINERD_24"
 }
 
+# The suite is part of containerd's module: its sources in the module cache, checked against our checksum, are
+# built with the versions that its own go.sum names, and it is run among its test data.
+client_suite() {
+  local out=$RIG/client-suite module=github.com/containerd/containerd/v2 answer
+  # It looks for leaked pipes with lsof, for orphans with ps, and mounts an xfs.
+  apt_install lsof procps xfsprogs iproute2
+  [ "$(cat "$out/version" 2>/dev/null)" = "$RIG_CONTAINERD_24 $(sha256sum <"$here/registry/main.go")" ] && return
+  say "containerd's integration/client $RIG_CONTAINERD_24 from its Go module (1 minute)"
+  go_ready
+  answer=$(cd / && go mod download -json "$module@v$RIG_CONTAINERD_24")
+  field() { sed -n "s/^\\t\"$1\": \"\(.*\)\",\{0,1\}$/\1/p" <<<"$answer"; }
+  [ "$(field Sum)" = "$RIG_CONTAINERD_24_SUM" ] ||
+    die "$module $RIG_CONTAINERD_24 has the checksum $(field Sum), not $RIG_CONTAINERD_24_SUM"
+  mkdir -p "$out"
+  ln -sfn "$(field Dir)" "$out/source"
+  (cd "$out/source/"
+    go test -c -tags "no_btrfs no_devmapper no_zfs" -o "$out/client.test" ./integration/client
+    go build -o "$out/runc-fp" ./integration/failpoint/cmd/runc-fp)
+  (cd "$here/registry" && go build -o "$out/registry" .)
+  echo "$RIG_CONTAINERD_24 $(sha256sum <"$here/registry/main.go")" >"$out/version"
+}
+
 runc() {
   says "$RIG/runc/runc" "runc version $RIG_RUNC" && return
   say "runc $RIG_RUNC from its Go module"
@@ -145,10 +168,11 @@ parts() { # SUITE -> the parts it needs
     containerd-1.7) echo containerd17 runc busybox guests ;;
     containerd-2.1) echo containerd21 runc busybox guests ;;
     containerd) echo containerd17 containerd21 containerd24 runc busybox guests ;;
+    client-suite) echo containerd24 runc busybox client_suite guests ;;
     docker-28) echo containerd21 docker28 docker_cli runc busybox guests ;;
     docker-29) echo containerd24 docker29 docker_cli runc busybox guests ;;
     docker) parts docker-28 && parts docker-29 ;;
-    all | test) parts containerd && parts docker ;;
+    all | test) parts containerd && parts docker && parts client-suite ;;
     guests) echo guests ;;
     *) die "there is no suite called $1; see the top of $0" ;;
   esac

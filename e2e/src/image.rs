@@ -7,10 +7,11 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+pub(crate) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+const OCI_LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 const WASM_CONFIG: &str = "application/vnd.wasm.config.v0+json";
 const WASM_LAYER: &str = "application/wasm";
 
@@ -200,10 +201,10 @@ fn append(
 
 /// The content of an OCI layout.
 #[derive(Default)]
-struct Blobs(Vec<(String, Vec<u8>)>);
+pub(crate) struct Blobs(Vec<(String, Vec<u8>)>);
 
 impl Blobs {
-    fn add(&mut self, media_type: &str, content: Vec<u8>) -> Value {
+    pub(crate) fn add(&mut self, media_type: &str, content: Vec<u8>) -> Value {
         let hash = sha256(&content);
         let descriptor = json!({
             "mediaType": media_type, "digest": format!("sha256:{hash}"), "size": content.len()
@@ -214,15 +215,28 @@ impl Blobs {
         descriptor
     }
 
-    fn json(&mut self, media_type: &str, value: &Value) -> Value {
+    pub(crate) fn json(&mut self, media_type: &str, value: &Value) -> Value {
         self.add(media_type, value.to_string().into_bytes())
     }
 
-    fn manifest(&mut self, config: Value, layers: &[Value]) -> Value {
+    pub(crate) fn manifest(&mut self, config: Value, layers: &[Value]) -> Value {
         let manifest = json!({
             "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers
         });
         self.json(MANIFEST, &manifest)
+    }
+
+    /// Writes a layout as a folder, with an image for each of the descriptors.
+    pub(crate) fn write_folder(&self, folder: &Path, images: Vec<Value>) -> Result<()> {
+        let blobs = folder.join("blobs/sha256");
+        fs::create_dir_all(&blobs).with_context(|| blobs.display().to_string())?;
+        for (hash, content) in &self.0 {
+            fs::write(blobs.join(hash), content)?;
+        }
+        let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": images });
+        fs::write(folder.join("index.json"), index.to_string())?;
+        fs::write(folder.join("oci-layout"), OCI_LAYOUT)?;
+        Ok(())
     }
 
     fn write(&self, path: &Path, mut descriptor: Value, reference: &str) -> Result<()> {
@@ -233,7 +247,7 @@ impl Blobs {
         let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor] });
         let mut tar = tar::Builder::new(Vec::new());
         let regular = tar::EntryType::Regular;
-        append(&mut tar, Path::new("oci-layout"), regular, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        append(&mut tar, Path::new("oci-layout"), regular, OCI_LAYOUT.as_bytes())?;
         append(&mut tar, Path::new("index.json"), regular, index.to_string().as_bytes())?;
         for (hash, content) in &self.0 {
             append(&mut tar, &Path::new("blobs/sha256").join(hash), regular, content)?;

@@ -7,6 +7,7 @@
 //! in [`rig`].
 
 pub mod client;
+pub mod client_suite;
 pub mod command;
 pub mod containerd;
 pub mod docker;

@@ -1,0 +1,182 @@
+// A registry that only serves: one OCI layout, under the names that its index tells, over TLS.
+//
+// A suite that pulls ghcr.io/containerd/busybox:1.36 gets the image of the layout whose annotation
+// org.opencontainers.image.ref.name is that name, once the suite's resolver believes that ghcr.io is here
+// (/etc/hosts) and trusts the certificate that is written to -certificate (SSL_CERT_FILE).
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"flag"
+	"fmt"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+const refName = "org.opencontainers.image.ref.name"
+
+type descriptor struct {
+	MediaType   string            `json:"mediaType"`
+	Digest      string            `json:"digest"`
+	Annotations map[string]string `json:"annotations"`
+}
+
+type registry struct {
+	layout string
+	tags   map[string]descriptor
+}
+
+var (
+	manifest = regexp.MustCompile(`^/v2/(.+)/manifests/([^/]+)$`)
+	blob     = regexp.MustCompile(`^/v2/(.+)/blobs/(sha256:[0-9a-f]{64})$`)
+	digest   = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+)
+
+func main() {
+	layout := flag.String("layout", "", "folder with an OCI layout")
+	hosts := flag.String("hosts", "localhost", "names to answer to, with commas between")
+	listen := flag.String("listen", "127.0.0.1:443", "address")
+	certificate := flag.String("certificate", "", "file to write our certificate to")
+	flag.Parse()
+
+	tags, err := readTags(*layout)
+	exitOn(err)
+	pair, err := selfSigned(strings.Split(*hosts, ","), *certificate)
+	exitOn(err)
+	listener, err := tls.Listen("tcp", *listen, &tls.Config{Certificates: []tls.Certificate{pair}})
+	exitOn(err)
+	fmt.Println("ready")
+	exitOn(http.Serve(listener, &registry{*layout, tags}))
+}
+
+func exitOn(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+func readTags(layout string) (map[string]descriptor, error) {
+	text, err := os.ReadFile(filepath.Join(layout, "index.json"))
+	if err != nil {
+		return nil, err
+	}
+	var index struct{ Manifests []descriptor }
+	if err := json.Unmarshal(text, &index); err != nil {
+		return nil, err
+	}
+	tags := map[string]descriptor{}
+	for _, one := range index.Manifests {
+		tags[one.Annotations[refName]] = one
+	}
+	return tags, nil
+}
+
+// One certificate that is its own authority: nobody but the suite ever trusts it.
+func selfSigned(hosts []string, file string) (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	now := time.Now()
+	template := x509.Certificate{
+		SerialNumber:          big.NewInt(now.UnixNano()),
+		Subject:               pkix.Name{CommonName: "registry of a test"},
+		NotBefore:             now.Add(-time.Hour),
+		NotAfter:              now.Add(24 * time.Hour),
+		DNSNames:              hosts,
+		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
+		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &template, &template, &key.PublicKey, key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	if err := os.WriteFile(file, text, 0o644); err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+}
+
+func (r *registry) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	path := request.URL.Path
+	if path == "/v2/" {
+		return
+	}
+	if found := manifest.FindStringSubmatch(path); found != nil {
+		r.manifest(w, request, found[1], found[2])
+		return
+	}
+	if found := blob.FindStringSubmatch(path); found != nil {
+		r.blob(w, request, "application/octet-stream", found[2])
+		return
+	}
+	refuse(w, "UNSUPPORTED", path)
+}
+
+func (r *registry) manifest(w http.ResponseWriter, request *http.Request, repository, reference string) {
+	if digest.MatchString(reference) {
+		r.blob(w, request, r.mediaType(reference), reference)
+		return
+	}
+	name := request.Host + "/" + repository + ":" + reference
+	found, ok := r.tags[name]
+	if !ok {
+		refuse(w, "MANIFEST_UNKNOWN", name)
+		return
+	}
+	r.blob(w, request, found.MediaType, found.Digest)
+}
+
+// What a document says of itself: clients believe the header before they have read the document.
+func (r *registry) mediaType(digest string) string {
+	var document descriptor
+	text, err := os.ReadFile(r.path(digest))
+	if err == nil {
+		err = json.Unmarshal(text, &document)
+	}
+	if err != nil {
+		return "application/octet-stream"
+	}
+	return document.MediaType
+}
+
+func (r *registry) blob(w http.ResponseWriter, request *http.Request, mediaType, digest string) {
+	file, err := os.Open(r.path(digest))
+	if err != nil {
+		refuse(w, "BLOB_UNKNOWN", digest)
+		return
+	}
+	defer file.Close()
+	w.Header().Set("Content-Type", mediaType)
+	w.Header().Set("Docker-Content-Digest", digest)
+	http.ServeContent(w, request, "", time.Time{}, file)
+}
+
+func (r *registry) path(digest string) string {
+	return filepath.Join(r.layout, "blobs", "sha256", strings.TrimPrefix(digest, "sha256:"))
+}
+
+func refuse(w http.ResponseWriter, code, detail string) {
+	log.Print("not here: ", detail)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusNotFound)
+	json.NewEncoder(w).Encode(map[string]any{"errors": []map[string]string{{"code": code, "message": detail}}})
+}
