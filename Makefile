@@ -31,7 +31,7 @@ demo: toolchain programs ## runs Wasm containers on a private containerd, beside
 	@cargo run --quiet -p wherry-e2e --bin demo
 
 .PHONY: test
-test: test-unit test-containerd test-crash test-docker ## every suite (root; cold up to an hour, warm in minutes)
+test: test-unit test-containerd conformance test-crash test-docker ## every suite (root; cold up to an hour, warm in minutes)
 
 .PHONY: test-unit
 test-unit: toolchain ## pure and kernel tests, no daemon (root; Rust)
@@ -41,6 +41,10 @@ test-unit: toolchain ## pure and kernel tests, no daemon (root; Rust)
 .PHONY: test-containerd
 test-containerd: rig guests programs ## the programs under real containerd 1.7, 2.1 and 2.4 (root)
 	for v in $(CONTAINERD); do echo "== containerd $$v"; WHERRY_CONTAINERD=$$v $(E2E) --test containerd; done
+
+.PHONY: conformance
+conformance: rig guests programs ## every call in every state, beside containerd's own shim (root; e2e/CONFORMANCE.md)
+	for v in $(CONTAINERD); do echo "== containerd $$v"; WHERRY_CONTAINERD=$$v $(E2E) --test conformance; done
 
 .PHONY: test-crash
 test-crash: rig guests programs ## kill -9 of every program at every stage leaves nothing (root)

@@ -20,6 +20,8 @@ use containerd_client::tonic::{Code, Request, Status};
 use containerd_client::types::Mount;
 use prost_types::Any;
 
+use crate::command::until;
+
 pub use containerd_client::types::v1::Status as TaskStatus;
 
 /// One for the whole process: calls are short, and tests are threads.
@@ -92,7 +94,7 @@ impl Client {
         request
     }
 
-    fn call<T, R, F>(&self, message: T, send: impl FnOnce(Request<T>) -> F) -> Answer<R>
+    pub(crate) fn call<T, R, F>(&self, message: T, send: impl FnOnce(Request<T>) -> F) -> Answer<R>
     where
         F: Future<Output = std::result::Result<containerd_client::tonic::Response<R>, Status>>,
     {
@@ -122,7 +124,7 @@ impl Client {
         }
     }
 
-    fn tasks(&self) -> TasksClient<Channel> {
+    pub(crate) fn tasks(&self) -> TasksClient<Channel> {
         TasksClient::new(self.channel.clone())
     }
 
@@ -301,21 +303,40 @@ impl Client {
         let filter = format!("namespace=={},topic~=^/tasks/", self.namespace);
         let message = api::SubscribeRequest { filters: vec![filter] };
         let mut client = EventsClient::new(self.channel.clone());
-        // The stream has no end and needs no limit.
         let request = self.request(message);
-        let stream = block_on(async move { client.subscribe(request).await });
-        let mut stream = stream
-            .map_err(|status| Refused { code: status.code(), message: status.message().into() })?
-            .into_inner();
         let seen: Arc<Mutex<Vec<Event>>> = Arc::default();
         let into = seen.clone();
+        // The stream has no end and needs no limit. It does not even begin before there is an event to be told.
         let follower = RUNTIME.spawn(async move {
+            let mut stream = match client.subscribe(request).await {
+                Ok(answer) => answer.into_inner(),
+                Err(status) => return eprintln!("events: {status}"),
+            };
             while let Ok(Some(envelope)) = stream.message().await {
                 let payload = envelope.event.unwrap_or_default();
                 into.lock().expect("no holder panics").push(Event::new(&envelope.topic, &payload));
             }
         });
-        Ok(Events { seen, follower })
+        let events = Events { seen, follower };
+        let mut heard = Ok(());
+        let listens = until(CALL, || {
+            heard = self.publish("/tasks/listening");
+            heard.is_err() || !events.of("").is_empty()
+        });
+        heard?;
+        if !listens {
+            let message = "containerd tells no events".to_string();
+            return Err(Refused { code: Code::DeadlineExceeded, message });
+        }
+        Ok(events)
+    }
+
+    /// An event that says nothing but its topic.
+    fn publish(&self, topic: &str) -> Answer<()> {
+        let event = Some(Any { type_url: "wherry.test/nothing".to_string(), value: Vec::new() });
+        let message = api::PublishRequest { topic: topic.to_string(), event };
+        let mut client = EventsClient::new(self.channel.clone());
+        self.call(message, |request| async move { client.publish(request).await }).map(drop)
     }
 }
 
@@ -325,6 +346,8 @@ pub struct Event {
     /// `create`, `start`, `exit`, `delete`, `oom`, …
     pub what: String,
     pub container: String,
+    /// The whole message, as containerd's `api/events/task.proto` has it.
+    pub payload: Vec<u8>,
 }
 
 impl Event {
@@ -333,11 +356,12 @@ impl Event {
             what: topic.trim_start_matches("/tasks/").to_string(),
             // Every event of a task has the container's id as field 1, a string.
             container: first_string(&payload.value).unwrap_or_default(),
+            payload: payload.value.clone(),
         }
     }
 }
 
-fn first_string(message: &[u8]) -> Option<String> {
+pub(crate) fn first_string(message: &[u8]) -> Option<String> {
     let (&tag, rest) = message.split_first()?;
     let (&length, rest) = rest.split_first()?;
     if tag != 0x0a || length > 127 {
@@ -356,8 +380,13 @@ pub struct Events {
 impl Events {
     /// What has happened to `container` so far, in order.
     pub fn of(&self, container: &str) -> Vec<String> {
+        self.whole(container).into_iter().map(|event| event.what).collect()
+    }
+
+    /// As [`Events::of`], with all that was said.
+    pub fn whole(&self, container: &str) -> Vec<Event> {
         let seen = self.seen.lock().expect("no holder panics");
-        seen.iter().filter(|event| event.container == container).map(|e| e.what.clone()).collect()
+        seen.iter().filter(|event| event.container == container).cloned().collect()
     }
 }
 

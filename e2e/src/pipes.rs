@@ -16,16 +16,16 @@ use crate::task::RUN;
 
 /// The FIFOs of a task, as containerd's clients make them.
 #[derive(Debug)]
-pub(crate) struct Pipes {
+pub struct Pipes {
     folder: PathBuf,
-    pub(crate) stdio: Stdio,
-    pub(crate) out: Collector,
-    pub(crate) err: Collector,
+    pub stdio: Stdio,
+    pub out: Collector,
+    pub err: Collector,
     feeder: Option<JoinHandle<std::io::Result<()>>>,
 }
 
 impl Pipes {
-    pub(crate) fn new(folder: PathBuf, stdin: bool) -> Pipes {
+    pub fn new(folder: PathBuf, stdin: bool) -> Pipes {
         fs::create_dir_all(&folder).expect("the place is writable");
         let path = |name: &str| folder.join(name);
         for name in ["in", "out", "err"] {
@@ -45,13 +45,13 @@ impl Pipes {
     }
 
     /// stdout alone, as with a terminal.
-    pub(crate) fn one_output(&mut self) {
+    pub fn one_output(&mut self) {
         self.stdio.stderr.clear();
         self.unused(&["err"]);
     }
 
     /// Both outputs at an address that is no FIFO of ours.
-    pub(crate) fn outputs_elsewhere(&mut self, uri: &str) {
+    pub fn outputs_elsewhere(&mut self, uri: &str) {
         (self.stdio.stdout, self.stdio.stderr) = (uri.to_string(), uri.to_string());
         self.unused(&["out", "err"]);
     }
@@ -63,7 +63,7 @@ impl Pipes {
         }
     }
 
-    pub(crate) fn feed(&mut self, input: Vec<u8>) {
+    pub fn feed(&mut self, input: Vec<u8>) {
         let path = self.folder.join("in");
         self.feeder = Some(thread::spawn(move || {
             let mut pipe = File::options().write(true).open(path)?;
@@ -71,7 +71,7 @@ impl Pipes {
         }));
     }
 
-    pub(crate) fn fed(&mut self) -> Result<()> {
+    pub fn fed(&mut self) -> Result<()> {
         let Some(feeder) = self.feeder.take() else { return Ok(()) };
         if !until(RUN, || feeder.is_finished()) {
             bail!("nobody reads stdin");
@@ -82,7 +82,7 @@ impl Pipes {
         }
     }
 
-    pub(crate) fn collect(&mut self) -> (String, String) {
+    pub fn collect(&mut self) -> (String, String) {
         (self.out.finish(), self.err.finish())
     }
 }
@@ -102,7 +102,7 @@ impl Drop for Pipes {
 
 /// Reads a FIFO to its end in a thread.
 #[derive(Debug)]
-pub(crate) struct Collector {
+pub struct Collector {
     bytes: Arc<Mutex<Vec<u8>>>,
     first: Arc<OnceLock<Instant>>,
     thread: Option<JoinHandle<()>>,
@@ -126,11 +126,11 @@ impl Collector {
     }
 
     /// When the first byte arrived.
-    pub(crate) fn first(&self) -> Option<Instant> {
+    pub fn first(&self) -> Option<Instant> {
         self.first.get().copied()
     }
 
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes.lock().expect("no holder panics")).into_owned()
     }
 

@@ -128,6 +128,14 @@ impl Runtime {
         }
     }
 
+    /// The program that containerd of this version would start.
+    pub fn shim(self, version: Version) -> Result<PathBuf> {
+        match self {
+            Runtime::Wherry => Ok(programs()?.join("containerd-shim-wherry-v1")),
+            Runtime::Runc => Ok(version.programs()?.join("containerd-shim-runc-v2")),
+        }
+    }
+
     /// The file of a guest for this runtime: Wasm, or the same source built for this machine.
     pub fn guest(self, name: &str) -> Result<PathBuf> {
         match self {

@@ -28,9 +28,10 @@ impl Task {
             (p @ (Phase::Creating { .. } | Phase::Undoing { .. }), call) => {
                 self.call_unborn(p, ticket, call)
             }
-            (Phase::Running | Phase::Paused | Phase::Ending { .. }, C::Start) => {
+            (Phase::Running | Phase::Ending { .. }, C::Start) => {
                 Err(Denied::state("start", "running"))
             }
+            (Phase::Paused, C::Start) => Err(Denied::state("start", "paused")),
             (Phase::Stopped { .. } | Phase::Deleting { .. }, C::Start) => {
                 Err(Denied::state("start", "stopped"))
             }
@@ -82,10 +83,13 @@ impl Task {
             (Phase::Running, C::Pause) => stay(Phase::Running, Effect::Freeze { ticket, id }),
             (Phase::Created, C::Pause) => Err(Denied::state("pause", "created")),
             (Phase::Paused, C::Pause) => Err(Denied::state("pause", "paused")),
-            (
-                Phase::Ending { .. } | Phase::Stopped { .. } | Phase::Deleting { .. },
-                C::Pause | C::Resume,
-            ) => Err(Denied::finished()),
+            // Not NotFound, which would say that all is well to who only wants it quiet.
+            (Phase::Ending { .. } | Phase::Stopped { .. } | Phase::Deleting { .. }, C::Pause) => {
+                Err(Denied::state("pause", "stopped"))
+            }
+            (Phase::Ending { .. } | Phase::Stopped { .. } | Phase::Deleting { .. }, C::Resume) => {
+                Err(Denied::state("resume", "stopped"))
+            }
             (Phase::Paused, C::Resume) => stay(Phase::Paused, Effect::Thaw { ticket, id }),
             (Phase::Created, C::Resume) => Err(Denied::state("resume", "created")),
             (Phase::Running, C::Resume) => Err(Denied::state("resume", "running")),

@@ -71,12 +71,16 @@ impl Task {
         use ExecPhase as P;
         let (id, key) = (self.id.clone(), Key::exec(&self.id, name));
         let running = matches!(self.phase, Phase::Running);
+        let paused = matches!(self.phase, Phase::Paused);
         let bundle = self.creation.bundle.clone();
         let Some(exec) = self.execs.get_mut(name) else { return Err(Denied::no_exec(&id, name)) };
         match (&exec.phase, call) {
             (P::Added | P::Failed { .. }, C::Start) if running => {
                 exec.phase = P::Starting { ticket };
                 Ok(vec![Effect::StartExec { key }])
+            }
+            (P::Added | P::Failed { .. }, C::Start) if paused => {
+                Err(Denied::state("exec in", "paused"))
             }
             (P::Added | P::Failed { .. }, C::Start) => {
                 Err(Denied::new(Code::FailedPrecondition, format!("task {id} is not running")))
@@ -94,6 +98,8 @@ impl Task {
                     P::Running { .. } => (Status::Running, None),
                     P::Stopped { exit, .. } => (Status::Stopped, Some(*exit)),
                 };
+                // Whatever its own state (containerd, `process/exec.go`, `Status`).
+                let status = if paused { Status::Paused } else { status };
                 let (pid, stdio) = (exec.pid(), exec.stdio.clone());
                 let snapshot = Snapshot { key, bundle, pid, status, stdio, exit };
                 Ok(vec![reply(ticket, Answer::State(Box::new(snapshot)))])
@@ -132,7 +138,10 @@ impl Task {
             (_, C::CloseStdin) => {
                 Ok(vec![Effect::CloseStdin { key }, reply(ticket, Answer::Empty)])
             }
-            (_, C::Resize) => Ok(vec![Effect::ReplyResize { ticket, key }]),
+            (P::Stopped { .. }, C::Resize) => Err(Denied::state("resize", "stopped")),
+            (P::Added | P::Starting { .. } | P::Running { .. } | P::Failed { .. }, C::Resize) => {
+                Ok(vec![Effect::ReplyResize { ticket, key }])
+            }
         }
     }
 

@@ -489,12 +489,12 @@ fn pause_and_resume() {
     check(
         "run pause exit:0 frozen pause resume",
         expect![[r#"
-        pause      freeze…
-        exit:0     Exit:0
-        frozen     wake 3=NotFound(process already finished)
-        pause      4=NotFound(process already finished)
-        resume     5=NotFound(process already finished)
-    "#]],
+            pause      freeze…
+            exit:0     Exit:0
+            frozen     wake 3=NotFound(process already finished)
+            pause      4=FailedPrecondition(cannot pause a stopped process)
+            resume     5=FailedPrecondition(cannot resume a stopped process)
+        "#]],
     );
     check(
         "run pause exit:0 delete drained undone frozen",
