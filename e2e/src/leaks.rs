@@ -161,7 +161,14 @@ fn unfinished(place: &Place) -> Vec<String> {
                 continue;
             }
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name.contains("tmp") || name.ends_with(".part") || name.ends_with(".sock") {
+            // An entry is code and what is told of it; everything else is on its way to being one.
+            let half = match name.split_once('.') {
+                Some((digest, "cwasm")) => !folder.join(format!("{digest}.json")).exists(),
+                Some((digest, "json")) => !folder.join(format!("{digest}.cwasm")).exists(),
+                Some((_, "lock" | "cwasm.new" | "json.new" | "sock")) => true,
+                _ => name.contains("tmp"),
+            };
+            if half {
                 left.push(format!("file {}", path.display()));
             }
         }

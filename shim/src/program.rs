@@ -72,7 +72,7 @@ pub(crate) fn builtin(program: &Program) -> Option<&str> {
     let path = Path::new(&program.name);
     let name = path.file_name()?.to_str()?;
     let folder = path.parent()?.to_str()?;
-    let known = FOLDERS.contains(&folder) && APPLETS.contains(&name);
+    let known = FOLDERS.contains(&folder) && wherry_wasmbox::APPLETS.contains(&name);
     known.then_some(name)
 }
 
@@ -86,12 +86,6 @@ const FOLDERS: [&str; 8] = [
     "/sbin",
     "/usr/sbin",
     "/usr/local/sbin",
-];
-
-/// What `wasmbox.wasm` beside the shim can be called as.
-const APPLETS: [&str; 14] = [
-    "[", "cat", "echo", "env", "false", "ls", "nc", "printenv", "sh", "sleep", "tar", "test",
-    "true", "wget",
 ];
 
 /// No such program for an exec, and none that is built in.

@@ -39,7 +39,7 @@ impl Budget {
     }
 
     /// Bytes for guests; `None` without a limit.
-    fn bytes(&self) -> Option<usize> {
+    pub(crate) fn bytes(&self) -> Option<usize> {
         let limit = match self.0.file.as_ref().and_then(read_limit) {
             Some(Limit::None) => return None,
             Some(Limit::Bytes(bytes)) => bytes,
@@ -83,25 +83,15 @@ fn limit(text: &str) -> Option<Limit> {
 /// More than any machine has.
 const UNLIMITED_FROM: u64 = 1 << 60;
 
-/// What a program starts with: whether it is counted.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Initial {
-    /// A command has its memory for itself.
-    Counted,
-    /// Many requests run at once, and most of what each starts with is never touched.
-    Free,
-}
-
 /// One store's part of the budget.
 pub(crate) struct Memory {
     budget: Budget,
-    initial: Initial,
     held: usize,
 }
 
 impl Memory {
-    pub(crate) fn new(budget: Budget, initial: Initial) -> Memory {
-        Memory { budget, initial, held: 0 }
+    pub(crate) fn new(budget: Budget) -> Memory {
+        Memory { budget, held: 0 }
     }
 }
 
@@ -115,10 +105,8 @@ impl ResourceLimiter for Memory {
         let more = desired.saturating_sub(current);
         if current == 0 {
             // What is declared need not be touched: a large memory is not refused for its size.
-            if self.initial == Initial::Counted {
-                self.held += more;
-                self.budget.0.taken.fetch_add(more, Ordering::Relaxed);
-            }
+            self.held += more;
+            self.budget.0.taken.fetch_add(more, Ordering::Relaxed);
             return Ok(true);
         }
         let granted = self.budget.take(more);

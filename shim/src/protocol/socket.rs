@@ -4,6 +4,11 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use containerd_shim_protos::api::ConnectRequest;
+use containerd_shim_protos::shim_async::TaskClient;
+use containerd_shim_protos::ttrpc::{self, asynchronous::Client, context::Context};
 
 /// Annotations that name the pod, the most explicit first: containerd's own shim's, CRI's, CRI-O's.
 const GROUPS: [&str; 3] = [
@@ -49,11 +54,10 @@ pub(crate) fn bind_or_find(path: &Path) -> io::Result<Found> {
     for last in [false, true] {
         match bind(path) {
             Ok(listener) => return Ok(Found::Bound(listener)),
-            Err(error) if error.kind() == ErrorKind::AddrInUse => match UnixStream::connect(path) {
-                Ok(_) => return Ok(Found::Alive),
-                Err(_) if !last => remove_dead(path)?,
-                Err(error) => return Err(error),
-            },
+            Err(error) if error.kind() == ErrorKind::AddrInUse && is_alive(path) => {
+                return Ok(Found::Alive);
+            }
+            Err(error) if error.kind() == ErrorKind::AddrInUse && !last => remove_dead(path)?,
             Err(error) => return Err(error),
         }
     }
@@ -62,7 +66,7 @@ pub(crate) fn bind_or_find(path: &Path) -> io::Result<Found> {
 
 /// Removes a socket that nobody listens on; one that answers stays.
 pub(crate) fn remove_dead(path: &Path) -> io::Result<()> {
-    if UnixStream::connect(path).is_ok() {
+    if is_alive(path) {
         return Ok(());
     }
     match std::fs::remove_file(path) {
@@ -70,6 +74,31 @@ pub(crate) fn remove_dead(path: &Path) -> io::Result<()> {
         _ => Ok(()),
     }
 }
+
+/// Whether a shim answers. That it can be connected to proves nothing: the kernel closes a dying
+/// process's files one after the other, and its listener may take connections when containerd has
+/// already seen another one end.
+fn is_alive(path: &Path) -> bool {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return UnixStream::connect(path).is_ok();
+    };
+    runtime.block_on(async {
+        let Ok(client) = Client::connect(&format!("unix://{}", path.display())).await else {
+            return false;
+        };
+        let task = TaskClient::new(client);
+        let request = ConnectRequest::new();
+        match tokio::time::timeout(BUSY, task.connect(Context::default(), &request)).await {
+            Ok(Ok(_) | Err(ttrpc::Error::RpcStatus(_))) => true,
+            Ok(Err(_)) => false,
+            // Too busy to answer is not dead: that would have closed the connection.
+            Err(_) => true,
+        }
+    })
+}
+
+/// How long a shim may take to say that it is there.
+const BUSY: Duration = Duration::from_secs(1);
 
 fn bind(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path)?;

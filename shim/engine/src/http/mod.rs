@@ -15,6 +15,7 @@ mod epoch;
 mod places;
 mod request;
 mod server;
+mod silence;
 mod tls;
 
 use std::net::SocketAddr;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use tokio::runtime;
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
-use wasmtime::component::InstancePre;
+use wasmtime::component::{Component, InstancePre};
 use wasmtime_wasi_http::handler::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::ProxyPre as Proxy2;
 use wasmtime_wasi_http::p3::bindings::ServicePre as Service3;
@@ -70,13 +71,14 @@ impl Service {
         budget: Budget,
     ) -> Result<Service, Refusal> {
         let broken = |error: wasmtime::Error| Refusal::Imports(format!("{error:#}"));
+        let instance_bytes = initial_memory(pre.component());
         let pre = match world {
             World::Service3 => ProxyPre::P3(Service3::new(pre).map_err(broken)?),
             _ => ProxyPre::P2(Proxy2::new(pre).map_err(broken)?),
         };
         // Folders are opened for each request; whether they can be is told now.
         host::request(run, &streams).map_err(Refusal::surroundings)?;
-        let places = Places::of_process(run);
+        let places = Places::of_process(run, budget.bytes(), instance_bytes);
         Ok(Service {
             listen: run.http_listen,
             threads: run.threads,
@@ -117,6 +119,15 @@ impl Service {
         runtime.shutdown_background();
         exit
     }
+}
+
+/// The memory that an instance begins with, in bytes.
+fn initial_memory(component: &Component) -> usize {
+    const PAGE: usize = 64 << 10;
+    let Some(resources) = component.resources_required() else { return PAGE };
+    let pages = usize::try_from(resources.max_initial_memory_size.unwrap_or(0));
+    // The largest of its memories is nearly always its only one.
+    pages.unwrap_or(usize::MAX).saturating_mul(PAGE)
 }
 
 fn processors() -> usize {

@@ -1,7 +1,8 @@
-//! How much is done at once: as much as there are places in the pool and descriptors.
+//! How much is done at once: as much as there are places in the pool, descriptors and memory.
 //!
-//! A process that runs out of descriptors fails requests it has already taken. So connections wait
-//! in the kernel, and requests for their turn, before that happens.
+//! A process that runs out of descriptors fails requests it has already taken, and one that runs
+//! out of memory is killed with all of them. So connections wait in the kernel, and requests for
+//! their turn, before that happens.
 
 use nix::sys::resource::{Resource, getrlimit};
 use wherry_core::plan::Run;
@@ -17,6 +18,12 @@ const BESIDE_PREOPENS: u64 = 2;
 /// More connections than this at once do not make a service faster.
 const CONNECTIONS: u64 = 16 * 1024;
 
+/// What the host holds for an instance beside its memory: a stack, tables, buffers of its streams.
+const HOST_BYTES: usize = 128 << 10;
+
+/// What a connection may hold: buffers for reading and writing, in the process and in the kernel.
+const CONNECTION_BYTES: usize = 64 << 10;
+
 /// Only whole numbers above zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Places {
@@ -25,11 +32,25 @@ pub(super) struct Places {
 }
 
 impl Places {
-    pub(super) fn of_process(run: &Run) -> Places {
+    /// `memory` is what all guests may have together, if that is limited; `instance` what each
+    /// begins with. Both in bytes.
+    pub(super) fn of_process(run: &Run, memory: Option<usize>, instance: usize) -> Places {
         // It fails for numbers that are no resource only (`getrlimit(2)`).
         let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
         // One more than the plan's: the initial directory may be given, too.
-        Places::new(descriptors, run.preopens.len() as u64 + 1)
+        let places = Places::new(descriptors, run.preopens.len() as u64 + 1);
+        memory.map_or(places, |memory| places.within(memory, instance))
+    }
+
+    /// A quarter of the memory for connections, half for what instances begin with, and a quarter
+    /// for what they come to need.
+    fn within(self, memory: usize, instance: usize) -> Places {
+        let requests = memory / 2 / instance.saturating_add(HOST_BYTES);
+        let connections = memory / 4 / CONNECTION_BYTES;
+        Places {
+            connections: self.connections.min(connections).max(1),
+            requests: self.requests.min(requests).max(1),
+        }
     }
 
     fn new(descriptors: u64, preopens: u64) -> Places {
@@ -57,5 +78,17 @@ mod tests {
         assert_eq!(places(1 << 20, 2), (16 * 1024, 256));
         assert_eq!(places(40, 2), (4, 1));
         assert_eq!(places(0, 2), (1, 1));
+    }
+
+    #[test]
+    fn a_limit_of_memory_bounds_both() {
+        let within = |memory, instance| {
+            let Places { connections, requests } = Places::new(1 << 20, 2).within(memory, instance);
+            (connections, requests)
+        };
+        assert_eq!(within(60 << 20, 1 << 20), (240, 26));
+        assert_eq!(within(12 << 20, 1 << 20), (48, 5));
+        assert_eq!(within(1 << 20, 64 << 20), (4, 1));
+        assert_eq!(within(1 << 40, 1 << 20), (16 * 1024, 256));
     }
 }

@@ -18,7 +18,7 @@ use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 use super::Shared;
 use crate::exit::trap_message;
 use crate::host::{self, Host};
-use crate::limits::{Initial, Memory};
+use crate::limits::Memory;
 
 type Answer = Result<Response<WasiBody>, wasmtime::Error>;
 
@@ -57,7 +57,7 @@ async fn respond(
     // Held until the store is dropped: the pool has a place for each permit.
     let _permit = shared.permits.clone().acquire_owned().await?;
     let wasi = host::request(&shared.run, &shared.streams)?;
-    let memory = Memory::new(shared.budget.clone(), Initial::Free);
+    let memory = Memory::new(shared.budget.clone());
     let mut store = Host::store(shared.engine(), wasi, shared.outgoing.clone(), memory);
     let _running = shared.epochs.watch(&mut store);
     let proxy = shared.pre.instantiate_async(&mut store).await?;

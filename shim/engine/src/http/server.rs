@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 
+use super::silence::Spoken;
 use super::{Shared, request};
 use crate::exit::{Exit, tell};
 use crate::signals::{STOPPING, leave_stopping_to_service};
@@ -117,7 +118,7 @@ fn connect(
         let shared = Arc::clone(&shared);
         async move { Ok::<_, Infallible>(request::handle(shared, incoming).await) }
     };
-    let connection = server.serve_connection(TokioIo::new(stream), service_fn(handle));
+    let connection = server.serve_connection(TokioIo::new(Spoken::new(stream)), service_fn(handle));
     let watched = connections.watch(connection.into_owned());
     // A connection that breaks is the client's affair; the guest hears of it by its own streams.
     async move { drop(watched.await) }

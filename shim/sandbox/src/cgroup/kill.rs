@@ -17,6 +17,14 @@ use crate::{Error, Result};
 /// How long a group may take to freeze, and an emptied one to become removable.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How many processes are in a group and below it. None in one that is not there.
+pub(super) fn count_in(folder: &Path) -> usize {
+    let mut pids = BTreeSet::new();
+    // A file that cannot be read tells of nobody.
+    let _ = collect(folder, &mut pids);
+    pids.len()
+}
+
 impl Cgroup {
     /// All processes in the group and below it. A group that is gone has none.
     pub fn pids(&self) -> Result<Vec<u32>> {

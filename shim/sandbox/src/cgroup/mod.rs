@@ -88,6 +88,17 @@ impl Cgroup {
             }
         };
         let mut folders = hierarchies.folders(&path)?;
+        // Whoever is there would get our limits now, and be killed when this container is deleted.
+        for folder in &folders {
+            let inside = kill::count_in(&folder.path);
+            if inside > 0 {
+                return Err(Error::Refused(format!(
+                    "container's cgroup is not empty: {inside} process(es) found in {}: give this \
+                     container a linux.cgroupsPath of its own",
+                    folder.path.display()
+                )));
+            }
+        }
         let name = unit.as_ref().map(|u| u.unit.clone());
         let placeholder = unit.map(|u| systemd::start(&u, hierarchies, &resources)).transpose()?;
         if placeholder.is_some() {

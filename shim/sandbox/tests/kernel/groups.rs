@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::process::{Child, Command};
 
-use expect_test::expect;
 use oci_spec::runtime::LinuxResources;
 use wherry_core::plan;
 use wherry_sandbox::cgroup::{Cgroup, Hierarchies};
@@ -79,54 +78,73 @@ fn processes_are_moved_listed_frozen_and_killed_by_another_process() {
 
 #[test]
 fn resources_are_set_and_changed() {
-    if !matches!(Hierarchies::of_this_node().unwrap(), Hierarchies::Legacy(_)) {
-        // The files of v2 with controllers are other ones; those are compared as text.
-        return;
-    }
     let plan = plan(
         "set",
         r#"{"memory":{"limit":67108864,"swap":67108864},"cpu":{"shares":512,"quota":20000,"period":50000},
             "pids":{"limit":9}}"#,
     );
     let group = Cgroup::create(&plan).unwrap();
+    let v1: [(&str, &str); 5] = [
+        ("memory", "memory.limit_in_bytes"),
+        ("memory", "memory.memsw.limit_in_bytes"),
+        ("cpu", "cpu.shares"),
+        ("cpu", "cpu.cfs_quota_us"),
+        ("pids", "pids.max"),
+    ];
+    let v2 = [
+        ("memory", "memory.max"),
+        ("memory", "memory.swap.max"),
+        ("cpu", "cpu.weight"),
+        ("cpu", "cpu.max"),
+        ("pids", "pids.max"),
+    ];
+    let is_v1 = matches!(Hierarchies::of_this_node().unwrap(), Hierarchies::Legacy(_));
     let values = |group: &Cgroup| {
-        [
-            read(group, "memory", "memory.limit_in_bytes"),
-            read(group, "memory", "memory.memsw.limit_in_bytes"),
-            read(group, "cpu", "cpu.shares"),
-            read(group, "cpu", "cpu.cfs_quota_us"),
-            read(group, "pids", "pids.max"),
-        ]
-        .join(" ")
+        let files = if is_v1 { v1 } else { v2 };
+        files.map(|(controller, file)| read(group, controller, file)).join(" ")
     };
-    expect!["67108864 67108864 512 20000 9"].assert_eq(&values(&group));
+    // Version 2 counts swap apart from memory, and shares by another scale.
+    let check = |v1: &str, v2: &str| assert_eq!(values(&group), if is_v1 { v1 } else { v2 });
+    check("67108864 67108864 512 20000 9", "67108864 0 59 20000 50000 9");
     // Up: memory cannot pass memory and swap, so the second goes first.
     let change = |json: &str| {
         let resources: LinuxResources = serde_json::from_str(json).unwrap();
         group.update(&resources).map_err(|e| e.sentence())
     };
     change(r#"{"memory":{"limit":134217728,"swap":268435456}}"#).unwrap();
-    expect!["134217728 268435456 512 20000 9"].assert_eq(&values(&group));
+    check("134217728 268435456 512 20000 9", "134217728 134217728 59 20000 50000 9");
     change(r#"{"memory":{"limit":33554432,"swap":33554432},"pids":{"limit":-1}}"#).unwrap();
-    expect!["33554432 33554432 512 20000 max"].assert_eq(&values(&group));
+    check("33554432 33554432 512 20000 max", "33554432 0 59 20000 50000 max");
     change(r#"{"cpu":{"quota":-1}}"#).unwrap();
-    expect!["33554432 33554432 512 -1 max"].assert_eq(&values(&group));
+    check("33554432 33554432 512 -1 max", "33554432 0 59 max 50000 max");
     let why = change(r#"{"cpu":{"cpus":"77777"}}"#).unwrap_err();
     assert!(why.contains("linux.resources.cpu.cpus"), "{why}");
     gone(&group);
 }
 
+/// Else the second would be limited as the first, and killed when the first is deleted.
+#[test]
+fn a_group_that_somebody_is_in_is_nobody_elses() {
+    let plan = plan("taken", "{}");
+    let group = Cgroup::create(&plan).unwrap();
+    let mut inside = Command::new("sleep").arg("600").spawn().unwrap();
+    group.add(inside.id()).unwrap();
+    let why = Cgroup::create(&plan).unwrap_err().sentence();
+    assert!(why.contains("cgroup is not empty: 1 process(es)"), "{why}");
+    assert_eq!(group.pids().unwrap(), [inside.id()], "it is as it was");
+    inside.kill().unwrap();
+    inside.wait().unwrap();
+    gone(&group);
+}
+
 #[test]
 fn a_kill_for_want_of_memory_is_told_and_counted() {
-    if !matches!(Hierarchies::of_this_node().unwrap(), Hierarchies::Legacy(_)) {
-        return;
-    }
     let plan = plan("oom", r#"{"memory":{"limit":8388608,"swap":8388608}}"#);
     let group = Cgroup::create(&plan).unwrap();
     let watch = group.watch_oom().unwrap();
     assert_eq!(group.oom_kills().unwrap(), 0);
     // tail keeps a line of 64 MB, and the kernel kills it.
-    let tasks = group.folder("memory").unwrap().join("tasks");
+    let tasks = group.folder("memory").unwrap().join("cgroup.procs");
     let script = format!("echo 0 > {}; head -c 64000000 /dev/zero | tail", tasks.display());
     let status = Command::new("sh").args(["-c", &script]).status().unwrap();
     assert!(!status.success());
