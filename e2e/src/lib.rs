@@ -11,6 +11,7 @@ pub mod client_suite;
 pub mod command;
 pub mod containerd;
 pub mod docker;
+pub mod exec;
 pub mod guests;
 pub mod http;
 pub mod image;

@@ -2,6 +2,7 @@
 
 mod crowd;
 mod examples;
+mod execs;
 mod images;
 mod lifecycle;
 mod network;
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
     let cases = [
         examples::CASES,
         streams::CASES,
+        execs::CASES,
         lifecycle::CASES,
         sandbox::CASES,
         network::CASES,

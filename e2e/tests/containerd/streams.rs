@@ -23,7 +23,6 @@ pub(crate) const CASES: &[Case] = &[
     ("output_comes_before_the_end", For::Any, comes_at_once),
     ("a_log_is_complete", For::Any, |w| complete(w, "lines")),
     ("a_log_is_complete_p2", For::Any, |w| complete(w, "lines-p2")),
-    ("a_terminal_ends_its_lines_as_terminals_do_or_is_refused_by_name", For::Any, terminal),
     ("a_log_goes_to_a_file", For::Any, file_log),
     ("a_log_goes_to_a_program", For::Any, program_log),
 ];
@@ -68,22 +67,6 @@ fn complete(world: &World, guest: &str) -> Result<()> {
     ensure!(done.code == 0, "code {}", done.code);
     ensure!(done.stdout == stdout, "{} bytes of {} on stdout", done.stdout.len(), stdout.len());
     ensure!(done.stderr == stderr, "{} bytes of {} on stderr", done.stderr.len(), stderr.len());
-    Ok(())
-}
-
-fn terminal(world: &World) -> Result<()> {
-    match world.guest("hello")?.terminal().create(&world.containerd) {
-        Ok(mut task) => {
-            task.start()?;
-            ensure!(task.wait(RUN)? == 0);
-            task.delete()?;
-            ensure!(task.output().0 == "Hello, World!\r\n");
-        }
-        Err(refused) => {
-            let unimplemented = refused.code == containerd_client::tonic::Code::Unimplemented;
-            ensure!(unimplemented && refused.message.contains("process.terminal"), "{refused}");
-        }
-    }
     Ok(())
 }
 

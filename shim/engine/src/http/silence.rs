@@ -34,14 +34,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Spoken<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        match (&read, &mut self.patience) {
-            (Poll::Ready(_), _) => self.patience = None,
-            (Poll::Pending, Some(patience)) if patience.as_mut().poll(context).is_ready() => {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
-            (Poll::Pending, _) => {}
+        if read.is_ready() {
+            self.patience = None;
+            return read;
         }
-        read
+        match &mut self.patience {
+            Some(patience) => {
+                patience.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+            }
+            None => Poll::Pending,
+        }
     }
 }
 
