@@ -8,6 +8,7 @@ mod network;
 mod refusals;
 mod sandbox;
 mod streams;
+mod wasmbox;
 
 use std::process::ExitCode;
 
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         images::CASES,
         refusals::CASES,
         crowd::CASES,
+        wasmbox::CASES,
     ];
     wherry_e2e::suite::main("containerd", &cases.concat())
 }
