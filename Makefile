@@ -36,7 +36,7 @@ test: test-unit test-containerd conformance test-crash test-docker ## every suit
 .PHONY: test-unit
 test-unit: toolchain ## pure and kernel tests, no daemon (root; Rust)
 	cargo test --quiet -p wherry-core -p wherry-cache -p wherry-sandbox \
-	  -p containerd-shim-wherry -p wherry-engine -p wherry-cli
+	  -p containerd-shim-wherry -p wherry-engine -p wherry-cli -p wherry-wasmbox
 
 .PHONY: test-containerd
 test-containerd: rig guests programs ## the programs under real containerd 1.7, 2.1 and 2.4 (root)
@@ -83,6 +83,7 @@ dist: toolchain ## release programs in dist/<target>/, static and stripped (TARG
 	@e2e/rig/programs.sh $(TARGET)
 	@mkdir -p dist/$(TARGET)
 	@install -m 0755 $(addprefix $(CARGO_TARGET_DIR)/$(TARGET)/release/,containerd-shim-wherry-v1 wherry-guest wherry) dist/$(TARGET)/
+	@install -m 0644 $(CARGO_TARGET_DIR)/$(TARGET)/release/wasmbox.wasm dist/$(TARGET)/
 	@ls -l dist/$(TARGET)
 
 .PHONY: toolchain

@@ -24,3 +24,6 @@ for program in containerd-shim-wherry-v1 wherry-guest wherry; do
     exit 1
   fi
 done
+# The shell and tools of Wasm containers: one file for every machine, beside the programs that use it.
+cargo build --quiet --release --target wasm32-wasip2 -p wherry-wasmbox --bin wasmbox
+install -m 0644 "${CARGO_TARGET_DIR:-target}/wasm32-wasip2/release/wasmbox.wasm" "${CARGO_TARGET_DIR:-target}/$target/release/"

@@ -37,6 +37,8 @@ pub struct Recipe {
     pub form: Form,
     /// Path in the image, content. The first is the program.
     pub files: Vec<(String, Vec<u8>)>,
+    /// Path in the image, where the symbolic link leads.
+    pub links: Vec<(String, String)>,
     pub entrypoint: Vec<String>,
     pub env: Vec<String>,
     pub workdir: Option<String>,
@@ -61,6 +63,7 @@ impl Recipe {
             reference: reference.to_string(),
             form: Form::Linux,
             files: vec![(name.to_string(), content)],
+            links: Vec::new(),
             entrypoint: vec![format!("/{name}")],
             env: vec!["PATH=/bin:/".to_string()],
             workdir: None,
@@ -74,6 +77,11 @@ impl Recipe {
 
     pub fn file(mut self, path: &str, content: &[u8]) -> Recipe {
         self.files.push((path.to_string(), content.to_vec()));
+        self
+    }
+
+    pub fn link(mut self, path: &str, target: &str) -> Recipe {
+        self.links.push((path.to_string(), target.to_string()));
         self
     }
 
@@ -124,7 +132,7 @@ impl Recipe {
     }
 
     fn ordinary(&self, blobs: &mut Blobs, os: &str, architecture: &str) -> Result<(Value, String)> {
-        let layer = blobs.add(LAYER, layer(&self.files)?);
+        let layer = blobs.add(LAYER, layer(&self.files, &self.links)?);
         let diff_id = layer["digest"].as_str().unwrap_or_default().to_string();
         let config = self.config(os, architecture, std::slice::from_ref(&diff_id));
         let config = blobs.json(CONFIG, &config);
@@ -167,8 +175,8 @@ pub fn architecture() -> &'static str {
     }
 }
 
-/// A layer with the files, executable, and the folders above them.
-fn layer(files: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
+/// A layer with the files, executable, the folders above them, and links beside them.
+fn layer(files: &[(String, Vec<u8>)], links: &[(String, String)]) -> Result<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::new());
     let mut folders = std::collections::BTreeSet::new();
     for (path, content) in files {
@@ -179,6 +187,13 @@ fn layer(files: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
             }
         }
         append(&mut tar, Path::new(path), tar::EntryType::Regular, content)?;
+    }
+    for (path, target) in links {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        header.set_mode(0o777);
+        tar.append_link(&mut header, path, target).with_context(|| path.clone())?;
     }
     Ok(tar.into_inner()?)
 }

@@ -103,6 +103,11 @@ pub fn busybox() -> Result<PathBuf> {
     need(&root().join("bin/busybox"), "e2e/rig/fetch.sh containerd-2.4")
 }
 
+/// The shell and tools of Wasm containers.
+pub fn wasmbox() -> Result<PathBuf> {
+    need(&programs()?.join("wasmbox.wasm"), "make programs")
+}
+
 /// Which runtime carries the containers of a suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Runtime {

@@ -66,6 +66,40 @@ impl World {
         self.pack(recipe.entrypoint(&["/bin/busybox"]))
     }
 
+    /// A shell and its tools: `wasmbox` for us, busybox for the control, each under the names of
+    /// its applets in `/bin`.
+    pub fn toolbox(&self) -> Result<Image> {
+        let (program, content, names) = match self.runtime() {
+            Runtime::Wherry => {
+                let names = wherry_wasmbox::APPLETS.iter().map(|name| name.to_string()).collect();
+                ("wasmbox", std::fs::read(rig::wasmbox()?)?, names)
+            }
+            Runtime::Runc => {
+                let busybox = rig::busybox()?;
+                let list = std::process::Command::new(&busybox).arg("--list").output()?.stdout;
+                let names: Vec<String> =
+                    String::from_utf8(list)?.lines().map(str::to_string).collect();
+                ("busybox", std::fs::read(busybox)?, names)
+            }
+        };
+        let reference = format!("wherry.test/toolbox:{program}");
+        let mut recipe = Recipe::program(&reference, &format!("bin/{program}"), content)
+            .file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")
+            .file("etc/group", b"root:x:0:\n")
+            .file("tmp/.keep", b"")
+            .entrypoint(&[]);
+        recipe.env = vec!["PATH=/bin".to_string()];
+        for name in names.iter().filter(|name| *name != program) {
+            recipe = recipe.link(&format!("bin/{name}"), program);
+        }
+        self.pack(recipe)
+    }
+
+    /// A container of [`World::toolbox`]: its args begin with the name of a tool.
+    pub fn tool(&self, words: &[&str]) -> Result<Container> {
+        Ok(Container::of(&self.toolbox()?).args(words))
+    }
+
     /// A container of a guest's ordinary image.
     pub fn guest(&self, guest: &str) -> Result<Container> {
         Ok(Container::of(&self.image(guest)?))

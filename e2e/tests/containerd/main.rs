@@ -9,6 +9,7 @@ mod network;
 mod refusals;
 mod sandbox;
 mod streams;
+mod wasmbox;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         images::CASES,
         refusals::CASES,
         crowd::CASES,
+        wasmbox::CASES,
     ];
     wherry_e2e::suite::main("containerd", &cases.concat())
 }

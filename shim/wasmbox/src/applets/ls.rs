@@ -101,6 +101,10 @@ struct Entry {
 
 impl Entry {
     fn of(name: &str, path: &str, follow: bool) -> Result<Entry, std::io::Error> {
+        if path.is_empty() {
+            // WASI takes no name for the directory itself.
+            return Err(rustix::io::Errno::NOENT.into());
+        }
         let stat = if follow {
             rustix::fs::stat(path).or_else(|_| rustix::fs::lstat(path))
         } else {

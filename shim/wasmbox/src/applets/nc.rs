@@ -32,7 +32,7 @@ pub(super) fn connect(host: &str, port: u16, wait: Option<Duration>) -> Result<T
         let address = SocketAddr::new(address, port);
         let connected = match limit(wait) {
             Some(Duration::ZERO) => Err(io::ErrorKind::TimedOut.into()),
-            Some(wait) => TcpStream::connect_timeout(&address, wait),
+            Some(wait) => connect_in_time(address, wait),
             None => TcpStream::connect(address),
         };
         match connected {
@@ -47,6 +47,16 @@ pub(super) fn connect(host: &str, port: u16, wait: Option<Duration>) -> Result<T
             sentence(&error)
         ))),
         None => Err(Failure::new(format!("bad address '{host}'"))),
+    }
+}
+
+/// std for WASI 0.2 (Rust 1.95) takes a refused connection for one that was made in time. It has no
+/// peer, and a second attempt without a limit tells at once why.
+fn connect_in_time(address: SocketAddr, wait: Duration) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, wait)?;
+    match stream.peer_addr() {
+        Ok(_) => Ok(stream),
+        Err(_) => TcpStream::connect(address),
     }
 }
 
