@@ -108,7 +108,9 @@ fn a_shim_serves_both_versions_and_leaves_when_asked() {
     let pids_request = api::PidsRequest { id: "c1".into(), ..Default::default() };
     assert_eq!(code(call(&address, service, "Pids", &pids_request)), Code::NOT_FOUND);
     let exec = api::ExecProcessRequest { id: "c1".into(), ..Default::default() };
-    assert_eq!(code(call(&address, service, "Exec", &exec)), Code::UNIMPLEMENTED);
+    assert_eq!(code(call(&address, service, "Exec", &exec)), Code::INVALID_ARGUMENT);
+    let checkpoint = api::CheckpointTaskRequest { id: "c1".into(), ..Default::default() };
+    assert_eq!(code(call(&address, service, "Checkpoint", &checkpoint)), Code::NOT_FOUND);
     let create = api::CreateTaskRequest {
         id: "c1".into(),
         bundle: dir.path().join("missing").to_str().unwrap().into(),
