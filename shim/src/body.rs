@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use tokio::task::AbortHandle;
 use wherry_core::lifecycle::{Creation, Exit};
 use wherry_core::plan::Plan;
-use wherry_core::spec::Options;
+use wherry_core::spec::{Lookup, Options, Refusal};
 use wherry_sandbox::cgroup::{Cgroup, OomWatch};
 use wherry_sandbox::process;
 use wherry_sandbox::wire::Channel;
@@ -17,6 +17,7 @@ use wherry_sandbox::wire::Channel;
 use crate::code::Compiled;
 use crate::exec::Exec;
 use crate::limited::Abort;
+use crate::native::{self, Native};
 use crate::reaper;
 use crate::state_file::StateFile;
 use crate::stdio::{Ends, Kept};
@@ -28,7 +29,12 @@ pub(crate) struct Body {
     pub(crate) options: Option<Any>,
     pub(crate) abort: Abort,
     pub(crate) written: Written,
+    /// Until its kind is known.
+    pub(crate) draft: Option<Draft>,
+    /// Of a Wasm container only.
     pub(crate) planned: Option<Arc<Planned>>,
+    /// Of a native container only.
+    pub(crate) native: Option<Arc<Native>>,
     pub(crate) code: Option<Compiled>,
     pub(crate) cgroup: Option<Arc<Cgroup>>,
     pub(crate) guest: Option<Guest>,
@@ -40,6 +46,16 @@ pub(crate) struct Body {
     pub(crate) used: Option<Any>,
     /// Waiters and timers that end with the task.
     pub(crate) watchers: Vec<AbortHandle>,
+}
+
+/// What the spec says, while it is not known whether it is Wasm that it is about: a refusal counts
+/// only then.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) plan: Result<Plan, Refusal>,
+    pub(crate) lookup: Lookup,
+    pub(crate) options: Options,
+    pub(crate) oci_version: String,
 }
 
 /// What was decided, and by which of the administrator's options.
@@ -83,9 +99,15 @@ pub(crate) struct Parked {
 /// What a step of creating brings.
 #[derive(Debug)]
 pub(crate) enum Product {
-    Plan(Box<Planned>),
+    Plan(Box<Draft>),
     Rootfs,
-    Code(Compiled),
+    /// It is Wasm.
+    Code(Box<Planned>, Compiled),
+    /// It is for runc.
+    Native(Native),
+    /// runc does this step with another.
+    Nothing,
+    Born(Box<native::Born>),
     Cgroup(Cgroup, Option<OomWatch>),
     Guest(Guest, Parked, Kept),
     Ready(Channel),
@@ -117,18 +139,45 @@ impl Written {
 
 /// The children that have a waiter of their own.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Guests(Arc<Mutex<BTreeSet<u32>>>);
+pub(crate) struct Guests(Arc<Mutex<Children>>);
+
+#[derive(Debug, Default)]
+struct Children {
+    pids: BTreeSet<u32>,
+    expected: usize,
+}
+
+/// Somebody makes a child whose pid is not known yet. It may even end before it is: as long as this
+/// is held, no dead child is taken for an orphan.
+#[derive(Debug)]
+pub(crate) struct Expecting(Guests);
 
 impl Guests {
     pub(crate) fn add(&self, pid: u32) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(pid);
+        self.children().pids.insert(pid);
     }
 
     pub(crate) fn remove(&self, pid: u32) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&pid);
+        self.children().pids.remove(&pid);
     }
 
     pub(crate) fn has(&self, pid: u32) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&pid)
+        let children = self.children();
+        children.expected > 0 || children.pids.contains(&pid)
+    }
+
+    pub(crate) fn expect(&self) -> Expecting {
+        self.children().expected += 1;
+        Expecting(self.clone())
+    }
+
+    fn children(&self) -> MutexGuard<'_, Children> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Expecting {
+    fn drop(&mut self) {
+        self.0.children().expected -= 1;
     }
 }

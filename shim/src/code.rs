@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::fs::{MemfdFlags, SealFlags};
 use wherry_cache::{Cache, Digest, Entry, FillError, RUN};
 use wherry_core::lifecycle::{Code, Denied};
-use wherry_core::plan::{Plan, Profile};
+use wherry_core::plan::{Profile, Program};
 use wherry_core::spec::Options;
 
 use crate::create::facts;
@@ -58,15 +58,9 @@ impl From<Entry> for Compiled {
     }
 }
 
-/// The code of what `process.args[0]` names: a file of the container, or a layer of its image.
-pub(crate) fn get(wanted: &Wanted<'_>, plan: &Plan) -> Result<Compiled, Denied> {
-    match program::find(plan)? {
-        Some(file) => of_file(wanted, file),
-        None => {
-            let digest = layer_digest(wanted, plan)?;
-            of(wanted, &digest, || fetch(wanted))
-        }
-    }
+/// The code of the image's Wasm layer, where no file of the container is the program.
+pub(crate) fn of_layer(wanted: &Wanted<'_>, digest: &Digest) -> Result<Compiled, Denied> {
+    of(wanted, digest, || fetch(wanted))
 }
 
 /// The code of this WebAssembly file.
@@ -205,7 +199,7 @@ fn cut_short(wanted: &Wanted<'_>, ended: &limited::Ended) -> Denied {
 }
 
 /// The digest of the image's Wasm layer, where the root file system does not hold the program.
-fn layer_digest(wanted: &Wanted<'_>, plan: &Plan) -> Result<Digest, Denied> {
+pub(crate) fn layer_digest(wanted: &Wanted<'_>, program: &Program) -> Result<Digest, Denied> {
     let answer = ask_containerd(wanted, None)?;
     let layers = match (answer["none"].as_str(), answer["error"].as_str()) {
         (Some(why), _) | (None, Some(why)) => why.to_owned(),
@@ -214,7 +208,7 @@ fn layer_digest(wanted: &Wanted<'_>, plan: &Plan) -> Result<Digest, Denied> {
     let digest = answer["digest"].as_str().and_then(|d| d.strip_prefix("sha256:"));
     match digest.and_then(|hex| hex.parse().ok()) {
         Some(digest) => Ok(digest),
-        None => Err(program::missing(plan, &layers)),
+        None => Err(program::missing(program, &layers)),
     }
 }
 

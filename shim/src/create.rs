@@ -10,19 +10,19 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use containerd_shim::api::Options as RuncOptions;
-use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use oci_spec::runtime::Spec;
 use wherry_core::lifecycle::{Code, Creation, Denied, RootMount};
-use wherry_core::plan::Sandbox;
+use wherry_core::plan::{Plan, Sandbox};
 use wherry_core::spec::{self, CgroupVersion, Facts, Input, Options, Refusal, Refused};
 use wherry_sandbox::cgroup::Cgroup;
 use wherry_sandbox::mounts::{RootfsMount, mount_rootfs};
 use wherry_sandbox::spawn::{Child, spawn};
 
-use crate::body::{Guest, Parked, Planned, Product, Written};
+use crate::body::{Draft, Guest, Parked, Planned, Product, Written};
 use crate::code::beside;
 use crate::lifeline::Process;
+use crate::options;
 use crate::stdio::{self, Ends, Streams};
 
 type Step = Result<Product, Option<Denied>>;
@@ -33,15 +33,29 @@ pub(crate) fn plan(id: &str, namespace: &str, creation: &Creation, options: Opti
     let path = bundle.join("config.json");
     let json = std::fs::read_to_string(&path)
         .map_err(|e| invalid(format!("cannot read {}: {e}", path.display())))?;
-    let options = runtime_options(options)?;
-    let spec = spec::parse(&json).map_err(|refusal| refused(&refusal))?;
+    let options = options::of(options)?;
+    let (plan, oci_version) = match spec::parse(&json) {
+        Ok(spec) => (plan_of(&spec, id, namespace, bundle, &options), spec.version().clone()),
+        Err(refusal) => (Err(refusal), String::new()),
+    };
+    let lookup = spec::lookup(&json, bundle).map_err(|refusal| {
+        // The one that looked closer says it better.
+        refused(plan.as_ref().err().unwrap_or(&refusal))
+    })?;
+    Ok(Product::Plan(Box::new(Draft { plan, lookup, options, oci_version })))
+}
+
+fn plan_of(
+    spec: &Spec,
+    id: &str,
+    namespace: &str,
+    bundle: &Path,
+    options: &Options,
+) -> Result<Plan, Refusal> {
     let directories: BTreeSet<PathBuf> =
-        spec::bind_sources(&spec, bundle).into_iter().filter(|path| path.is_dir()).collect();
+        spec::bind_sources(spec, bundle).into_iter().filter(|path| path.is_dir()).collect();
     let facts = Facts { directories, ..facts().clone() };
-    let input = Input { spec: &spec, bundle, namespace, id, options: &options, facts: &facts };
-    let plan = spec::plan(input).map_err(|refusal| refused(&refusal))?;
-    let oci_version = spec.version().clone();
-    Ok(Product::Plan(Box::new(Planned { plan, options, oci_version })))
+    spec::plan(Input { spec, bundle, namespace, id, options, facts: &facts })
 }
 
 pub(crate) fn rootfs(bundle: &Path, mounts: &[RootMount], written: &Written) -> Step {
@@ -121,54 +135,6 @@ pub(crate) fn park(child: Child, ends: Ends, cgroup: &Cgroup) -> (Guest, Parked)
     let Child { pid, pidfd, channel, sources } = child;
     let memory = cgroup.memory_limit().map(OwnedFd::from);
     (Guest { pid, pidfd: Arc::new(pidfd) }, Parked { channel, sources, ends, memory })
-}
-
-/// What the administrator wrote for this handler, in any of the forms that containerd passes on.
-fn runtime_options(any: Option<&Any>) -> Result<Options, Denied> {
-    let Some(any) = any.filter(|any| !any.type_url.is_empty()) else {
-        return Ok(Options::default());
-    };
-    let text = match any.type_url.rsplit('/').next().unwrap_or_default() {
-        "runtimeoptions.v1.Options" => generic_options(&any.value)?,
-        // `ctr run --runc-systemd-cgroup` says it like this, whatever the runtime.
-        "containerd.runc.v1.Options" => match RuncOptions::parse_from_bytes(&any.value) {
-            Ok(options) if options.systemd_cgroup => "SystemdCgroup = true".to_owned(),
-            Ok(_) => String::new(),
-            Err(e) => return Err(invalid(format!("the runtime's options are no message: {e}"))),
-        },
-        other => {
-            let sentence = format!(
-                "the runtime's options are of the type {other}, which Wherry does not know"
-            );
-            return Err(invalid(sentence));
-        }
-    };
-    Options::parse(&text).map_err(|refusal| refused(&refusal))
-}
-
-/// `runtimeoptions.v1.Options`: type_url (1), config_path (2), config_body (3). No crate has it; an
-/// `Any` has the same first two fields.
-fn generic_options(bytes: &[u8]) -> Result<String, Denied> {
-    let fields = Any::parse_from_bytes(bytes)
-        .map_err(|e| invalid(format!("the runtime's options are no message: {e}")))?;
-    let unknown = fields.special_fields.unknown_fields();
-    let body = match unknown.get(3) {
-        Some(containerd_shim_protos::protobuf::UnknownValueRef::LengthDelimited(body)) => body,
-        _ => &[],
-    };
-    let text = |bytes: &[u8]| {
-        String::from_utf8(bytes.to_vec())
-            .map_err(|_| invalid("the runtime's options are no text".into()))
-    };
-    if !body.is_empty() {
-        return text(body);
-    }
-    let path = text(&fields.value)?;
-    match path.is_empty() {
-        true => Ok(String::new()),
-        false => std::fs::read_to_string(&path)
-            .map_err(|e| invalid(format!("cannot read the runtime's options at {path}: {e}"))),
-    }
 }
 
 pub(crate) fn facts() -> &'static Facts {

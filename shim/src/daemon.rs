@@ -18,7 +18,6 @@ use containerd_shim_protos::api::ProcessInfo;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::ttrpc::asynchronous::Server;
 use containerd_shim_protos::ttrpc::asynchronous::transport::Listener;
-use oci_spec::runtime::Process;
 use tokio::sync::{mpsc, oneshot};
 use wherry_core::lifecycle::{
     Answer, Call, Denied, Event, Exit, Key, Ledger, Report, Step, Ticket,
@@ -28,7 +27,7 @@ use wherry_core::plan::Terminal;
 use crate::body::Product;
 use crate::effects::Effects;
 use crate::events::Publisher;
-use crate::exec::Started;
+use crate::exec::{Given, Started};
 use crate::protocol::service::{TaskService, services};
 use crate::{logging, reaper};
 
@@ -92,7 +91,7 @@ pub(crate) enum Payload {
     None,
     Create(Option<Any>),
     Update(Option<Any>),
-    Exec(Box<Process>),
+    Exec(Box<Given>),
     Resize(Terminal),
 }
 

@@ -15,7 +15,7 @@ use wherry_sandbox::cgroup::Cgroup;
 use wherry_sandbox::hooks::Status;
 use wherry_sandbox::wire::{Setup, ToGuest};
 
-use crate::body::{Body, Guest, Parked, Planned};
+use crate::body::{Body, Expecting, Guest, Parked, Planned};
 use crate::code::{self, Compiled};
 use crate::create::{bear, chain, facts, failed, park, refused};
 use crate::introduction::{hook_state, introduce};
@@ -26,16 +26,23 @@ use crate::stdio::{self, Kept, Streams};
 /// What the shim holds of one exec.
 #[derive(Debug)]
 pub(crate) struct Exec {
-    pub(crate) process: Arc<Process>,
+    pub(crate) given: Arc<Given>,
     pub(crate) stdio: Stdio,
     pub(crate) abort: Abort,
     pub(crate) guest: Option<Guest>,
     pub(crate) kept: Option<Kept>,
 }
 
+/// The process that an exec is to be. runc gets it as it came; for a guest it has to be understood.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) json: serde_json::Value,
+    pub(crate) process: Result<Process, Denied>,
+}
+
 /// All that starting one needs, out of the body of its container.
 pub(crate) struct Start {
-    process: Arc<Process>,
+    given: Arc<Given>,
     stdio: Stdio,
     abort: Abort,
     planned: Arc<Planned>,
@@ -50,11 +57,13 @@ pub(crate) struct Start {
 pub(crate) struct Started {
     pub(crate) guest: Guest,
     pub(crate) kept: Kept,
+    /// Until its pid is known to those who take orphans.
+    pub(crate) _expecting: Option<Expecting>,
 }
 
 impl Exec {
-    pub(crate) fn new(process: Arc<Process>, stdio: Stdio) -> std::io::Result<Exec> {
-        Ok(Exec { process, stdio, abort: Abort::new()?, guest: None, kept: None })
+    pub(crate) fn new(given: Arc<Given>, stdio: Stdio) -> std::io::Result<Exec> {
+        Ok(Exec { given, stdio, abort: Abort::new()?, guest: None, kept: None })
     }
 }
 
@@ -68,7 +77,7 @@ impl Start {
     ) -> Option<Start> {
         let exec = body.execs.get(key.exec.as_ref()?)?;
         Some(Start {
-            process: Arc::clone(&exec.process),
+            given: Arc::clone(&exec.given),
             stdio: exec.stdio.clone(),
             abort: exec.abort.clone(),
             planned: body.planned.clone()?,
@@ -99,7 +108,7 @@ impl Start {
         let released = started
             .and_then(|channel| channel.send(&ToGuest::Start, &[]).map_err(|e| Some(failed(&e))));
         match released {
-            Ok(()) => Ok(Started { guest, kept }),
+            Ok(()) => Ok(Started { guest, kept, _expecting: None }),
             Err(why) => {
                 let exit = guest.end().await;
                 Err(why.unwrap_or_else(|| gone(exit)))
@@ -108,7 +117,8 @@ impl Start {
     }
 
     fn bear(self) -> Result<Born, Denied> {
-        let plan = spec::exec(&self.process, &self.planned.plan, self.init, facts())
+        let process = self.given.process.as_ref().map_err(Denied::clone)?;
+        let plan = spec::exec(process, &self.planned.plan, self.init, facts())
             .map_err(|refusal| refused(&refusal))?;
         let code = self.code(&plan)?;
         let streams = Streams {

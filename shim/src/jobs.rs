@@ -12,7 +12,9 @@ use wherry_sandbox::process;
 use crate::body::{Body, Guest, Guests, Parked, Planned, Product};
 use crate::code::Compiled;
 use crate::daemon::Input;
-use crate::{code, create, metrics, reaper};
+use crate::decide::{About, decide};
+use crate::native::Native;
+use crate::{create, metrics, reaper};
 
 type Inputs = mpsc::UnboundedSender<Input>;
 
@@ -25,13 +27,13 @@ pub(crate) fn step_job(
     step: Step,
     namespace: Arc<str>,
     containerd: Arc<str>,
+    guests: &Guests,
 ) -> Option<StepJob> {
     let (creation, written) = (body.creation.clone(), body.written.clone());
     if step == Step::Plan {
         let options = body.options.take();
         return Some(Box::new(move || create::plan(&id, &namespace, &creation, options.as_ref())));
     }
-    let planned = body.planned.clone()?;
     Some(match step {
         Step::Plan => return None,
         Step::Rootfs => {
@@ -39,33 +41,36 @@ pub(crate) fn step_job(
             Box::new(move || create::rootfs(&bundle, &creation.rootfs, &written))
         }
         Step::Code => {
-            let abort = body.abort.clone();
-            Box::new(move || {
-                let compiling = |pid| {
-                    // Only a cleanup without us would miss it.
-                    let _ =
-                        written.change(|state| state.compiler = crate::lifeline::Process::of(pid));
-                };
-                let wanted = code::Wanted {
-                    name: &planned.plan.program.name,
-                    container: &planned.plan.id,
-                    options: &planned.options,
-                    namespace: &namespace,
-                    containerd: &containerd,
-                    abort: &abort,
-                    compiling: &compiling,
-                };
-                code::get(&wanted, &planned.plan).map(Product::Code).map_err(Some)
-            })
+            let draft = body.draft.take()?;
+            let (bundle, abort) = (body.bundle.clone(), body.abort.clone());
+            let about = About { id, bundle, namespace, containerd, abort, written };
+            Box::new(move || decide(draft, about))
         }
-        Step::Cgroup => Box::new(move || create::cgroup(&planned, &written)),
-        Step::Guest => {
-            let cgroup = body.cgroup.clone()?;
-            Box::new(move || create::guest(&planned, &cgroup, &creation, &namespace, &written))
+        Step::Cgroup => {
+            let planned = body.planned.clone()?;
+            Box::new(move || create::cgroup(&planned, &written))
         }
+        Step::Guest => match body.native.clone() {
+            Some(native) => {
+                let (abort, expecting) = (body.abort.clone(), guests.expect());
+                Box::new(move || {
+                    let born = native.create(&creation, &abort, &written, expecting)?;
+                    Ok(Product::Born(Box::new(born)))
+                })
+            }
+            None => {
+                let (planned, cgroup) = (body.planned.clone()?, body.cgroup.clone()?);
+                Box::new(move || create::guest(&planned, &cgroup, &creation, &namespace, &written))
+            }
+        },
         // Waits for the guest rather than works: no job.
         Step::Ready => return None,
     })
+}
+
+/// runc makes the cgroup as it creates a container, and has it ready when it is done.
+pub(crate) fn is_runcs(step: Step, body: &Body) -> bool {
+    body.native.is_some() && matches!(step, Step::Cgroup | Step::Ready)
 }
 
 pub(crate) fn take_parked(body: &mut Body) -> Option<(Arc<Planned>, u32, Parked, Compiled)> {
@@ -92,6 +97,7 @@ pub(crate) async fn wait_for_exit(
     id: String,
     guest: Guest,
     cgroup: Option<Arc<Cgroup>>,
+    native: Option<Arc<Native>>,
     inputs: Inputs,
     guests: Guests,
 ) {
@@ -100,9 +106,18 @@ pub(crate) async fn wait_for_exit(
         return;
     };
     reaper::ended(&pidfd).await;
-    // While its status is not taken, a scope of systemd's and its counters are still there.
-    let by_systemd = cgroup.as_ref().is_some_and(|c| c.locator().unit.is_some());
-    let used = cgroup.as_ref().filter(|_| by_systemd).and_then(|c| metrics::read(c).ok());
+    // While its status is not taken, a scope of systemd's and its counters are still there; whether
+    // runc had it made by systemd, only runc knows.
+    let by_systemd = |c: &&Arc<Cgroup>| native.is_some() || c.locator().unit.is_some();
+    let used = cgroup.as_ref().filter(by_systemd).and_then(|c| metrics::read(c).ok());
+    if let Some(cgroup) = cgroup.clone().filter(|_| native.is_some_and(|n| n.outlives_init())) {
+        // In somebody else's pid namespace the kernel ends nothing with it (containerd,
+        // `cmd/containerd-shim-runc-v2/task/service.go`, `handleInitExit`).
+        let killed = tokio::task::spawn_blocking(move || cgroup.kill_all()).await;
+        if let Ok(Err(error)) = killed {
+            log::warn!("what the init of {id} left behind stays: {}", error.sentence());
+        }
+    }
     let oom = cgroup.is_some_and(|cgroup| cgroup.oom_kills().is_ok_and(|kills| kills > 0));
     let exit = reaper::reap(pidfd.get_ref());
     guests.remove(guest.pid);

@@ -42,8 +42,19 @@ impl Abort {
     }
 }
 
-/// Runs `command` to its end, `limit` at most. `started` hears its pid.
+/// Runs `command` to its end, `limit` at most, and hears its stderr. `started` hears its pid.
 pub(crate) fn run(
+    mut command: Command,
+    limit: Duration,
+    abort: &Abort,
+    started: &dyn Fn(u32),
+) -> Result<Ended, String> {
+    command.stderr(Stdio::piped());
+    run_on_own_streams(command, limit, abort, started)
+}
+
+/// As [`run`], for a command whose streams are somebody's.
+pub(crate) fn run_on_own_streams(
     mut command: Command,
     limit: Duration,
     abort: &Abort,
@@ -51,15 +62,13 @@ pub(crate) fn run(
 ) -> Result<Ended, String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let failed = |e: std::io::Error| format!("cannot run {name}: {e}");
-    let mut child = command.stderr(Stdio::piped()).spawn().map_err(failed)?;
+    let mut child = command.spawn().map_err(failed)?;
     // The command holds descriptors that are the child's alone now.
     drop(command);
     started(child.id());
     let mut said = Vec::new();
-    let ended = match child.stderr.take() {
-        Some(stderr) => attend(&child, stderr, &mut said, Instant::now() + limit, abort),
-        None => Err("has no stderr".into()),
-    };
+    let stderr = child.stderr.take();
+    let ended = attend(&child, stderr, &mut said, Instant::now() + limit, abort);
     if ended.is_err() {
         let _ = child.kill();
     }
@@ -70,14 +79,14 @@ pub(crate) fn run(
 
 fn attend(
     child: &std::process::Child,
-    stderr: std::process::ChildStderr,
+    stderr: Option<std::process::ChildStderr>,
     said: &mut Vec<u8>,
     end: Instant,
     abort: &Abort,
 ) -> Result<(), String> {
     let told = |e: rustix::io::Errno| e.to_string();
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).map_err(told)?;
-    let mut stderr = Some(File::from(OwnedFd::from(stderr)));
+    let mut stderr = stderr.map(|stderr| File::from(OwnedFd::from(stderr)));
     loop {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {

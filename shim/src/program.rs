@@ -14,18 +14,28 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use wherry_core::image::{Kind, PREFIX};
 use wherry_core::lifecycle::{Code, Denied};
-use wherry_core::plan::{MountWhat, Plan, Program};
+use wherry_core::plan::Program;
+use wherry_core::spec::Lookup;
 use wherry_sandbox::resolve::open_in_root;
 
-/// The program's file, open, and of a kind that can be compiled; `None` where there is none.
-pub(crate) fn find(plan: &Plan) -> Result<Option<File>, Denied> {
-    first(&plan.program.candidates, |path| open(plan, path))
+/// A program of a kind that can be run.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Open.
+    Wasm(File),
+    /// By runc, and only as a container of its own.
+    Native { sentence: String },
+}
+
+/// The program, if there is one.
+pub(crate) fn find(lookup: &Lookup) -> Result<Option<Found>, Denied> {
+    first(&lookup.program.candidates, |path| open(lookup, path))
 }
 
 fn first(
     candidates: &[PathBuf],
     open: impl Fn(&Path) -> Result<File, Errno>,
-) -> Result<Option<File>, Denied> {
+) -> Result<Option<Found>, Denied> {
     for candidate in candidates {
         match open(candidate) {
             Ok(file) => return check(file, candidate).map(Some),
@@ -48,20 +58,27 @@ pub(crate) fn root_of(pid: u32) -> Result<OwnedFd, Denied> {
     })
 }
 
-/// As [`find`], in a container that runs.
+/// As [`find`], in a Wasm container that runs: nothing native is run beside its guest.
 pub(crate) fn find_in(root: BorrowedFd<'_>, program: &Program) -> Result<Option<File>, Denied> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    first(&program.candidates, |path| open_in_root(root, path, flags).map(File::from))
+    match first(&program.candidates, |path| open_in_root(root, path, flags).map(File::from))? {
+        None => Ok(None),
+        Some(Found::Wasm(file)) => Ok(Some(file)),
+        Some(Found::Native { sentence }) => {
+            let why = "in a Wasm container only Wasm is run, and the built-in programs";
+            Err(Denied::new(Code::Unimplemented, format!("{sentence}: {why}")))
+        }
+    }
 }
 
 /// Says where it was looked for, and why the image's layers did not help either.
-pub(crate) fn missing(plan: &Plan, layers: &str) -> Denied {
-    let tried: Vec<_> = plan.program.candidates.iter().map(|p| p.display().to_string()).collect();
+pub(crate) fn missing(program: &Program, layers: &str) -> Denied {
+    let tried: Vec<_> = program.candidates.iter().map(|p| p.display().to_string()).collect();
     let sentence = format!(
         "the program {:?} (process.args[0]) is not in the container: tried {}; {layers}: {}",
-        plan.program.name,
+        program.name,
         tried.join(", "),
-        not_found_to_go(&plan.program.name)
+        not_found_to_go(&program.name)
     );
     Denied::new(Code::NotFound, sentence)
 }
@@ -102,38 +119,20 @@ fn not_found_to_go(name: &str) -> String {
     }
 }
 
-fn open(plan: &Plan, candidate: &Path) -> Result<File, Errno> {
-    let (base, rest) = place(plan, candidate);
+fn open(lookup: &Lookup, candidate: &Path) -> Result<File, Errno> {
+    let (base, rest) = lookup.place(candidate);
     let Some(base) = base else { return Err(Errno::NOENT) };
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     if rest.as_os_str().is_empty() {
         // A bind mount of the file itself.
-        return rustix::fs::open(&base, flags, Mode::empty()).map(File::from);
+        return rustix::fs::open(base, flags, Mode::empty()).map(File::from);
     }
     let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let base = rustix::fs::openat(CWD, &base, folder, Mode::empty())?;
+    let base = rustix::fs::openat(CWD, base, folder, Mode::empty())?;
     open_in_root(base.as_fd(), &rest, flags).map(File::from)
 }
 
-/// The host's folder that holds the path, and the rest of it. No folder below what is mounted new.
-fn place(plan: &Plan, candidate: &Path) -> (Option<PathBuf>, PathBuf) {
-    let mounts = plan.sandbox.mounts.iter().enumerate();
-    let holding = mounts.filter(|(_, mount)| candidate.starts_with(&mount.destination));
-    // Of two on the same place, the later one is on top.
-    let top = holding.max_by_key(|(at, mount)| (mount.destination.components().count(), *at));
-    match top {
-        None => (Some(plan.sandbox.rootfs.clone()), candidate.to_owned()),
-        Some((_, mount)) => {
-            let rest = candidate.strip_prefix(&mount.destination).unwrap_or(candidate);
-            match &mount.what {
-                MountWhat::Bind { source, .. } => (Some(source.clone()), rest.to_owned()),
-                MountWhat::Filesystem { .. } | MountWhat::Cgroup => (None, rest.to_owned()),
-            }
-        }
-    }
-}
-
-fn check(file: File, path: &Path) -> Result<File, Denied> {
+fn check(file: File, path: &Path) -> Result<Found, Denied> {
     let denied = |code, why: String| Err(Denied::new(code, format!("{} {why}", path.display())));
     match rustix::fs::fstat(&file) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_file() => {}
@@ -154,13 +153,10 @@ fn check(file: File, path: &Path) -> Result<File, Denied> {
     }
     let kind = Kind::of(&prefix[..read]);
     match kind.refusal() {
-        None => Ok(file),
-        Some(why) if kind.is_native() => denied(
-            Code::Unimplemented,
-            format!(
-                "{why}: native containers are not supported yet, run it with another runtime class"
-            ),
-        ),
+        None => Ok(Found::Wasm(file)),
+        Some(why) if kind.is_native() => {
+            Ok(Found::Native { sentence: format!("{} {why}", path.display()) })
+        }
         Some(why) => denied(Code::InvalidArgument, why),
     }
 }

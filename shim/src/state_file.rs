@@ -7,6 +7,7 @@ use wherry_core::lifecycle::{Exit, Time};
 use wherry_sandbox::cgroup::Locator;
 
 use crate::lifeline::Process;
+use crate::native::Runc;
 use crate::protocol::start::write_atomically;
 
 const NAME: &str = "wherry.json";
@@ -20,8 +21,12 @@ pub(crate) struct StateFile {
     pub(crate) cgroup: Option<Locator>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) guest: Option<Process>,
+    /// A program that works for the container before it is there: the compiler, or runc.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) compiler: Option<Process>,
+    pub(crate) worker: Option<Process>,
+    /// Who knows the container, if it is native.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) native: Option<Runc>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) exit: Option<KnownExit>,
 }

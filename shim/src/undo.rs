@@ -17,6 +17,7 @@ pub(crate) fn job(body: &Body, steps: Vec<Step>, poststop: bool) -> impl FnOnce(
     let (bundle, written) = (body.bundle.clone(), body.written.clone());
     let mounted = !body.creation.rootfs.is_empty();
     let (cgroup, planned) = (body.cgroup.clone(), body.planned.clone());
+    let native = body.native.clone();
     move || {
         let mut clean = true;
         let mut done = |what: &str, result: wherry_sandbox::Result<()>| {
@@ -25,10 +26,17 @@ pub(crate) fn job(body: &Body, steps: Vec<Step>, poststop: bool) -> impl FnOnce(
                 clean = false;
             }
         };
+        let mut clean_runc = true;
         for step in steps {
             match step {
+                // It removes the cgroup too, and runs the hooks.
+                Step::Guest if native.is_some() => {
+                    clean_runc = native.as_ref().is_none_or(|native| native.delete());
+                }
                 Step::Cgroup => {
-                    if let Some(cgroup) = &cgroup {
+                    if let Some(cgroup) =
+                        cgroup.as_ref().filter(|_| native.is_none() || !clean_runc)
+                    {
                         done("cannot remove a cgroup", remove(cgroup));
                     }
                 }
@@ -51,7 +59,7 @@ pub(crate) fn job(body: &Body, steps: Vec<Step>, poststop: bool) -> impl FnOnce(
                 }
             }
         }
-        if clean {
+        if clean && clean_runc {
             written.remove();
         }
     }

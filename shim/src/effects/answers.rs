@@ -48,13 +48,19 @@ impl Effects {
     }
 
     pub(super) fn update(&mut self, id: &str, ticket: Ticket) {
-        let cgroup = self.bodies.get(id).and_then(|body| body.cgroup.clone());
+        let body = self.bodies.get(id);
+        let cgroup = body.and_then(|body| body.cgroup.clone());
+        let native = body.and_then(|body| Some((body.native.clone()?, body.abort.clone())));
         let resources = match std::mem::replace(&mut self.arriving, Payload::None) {
             Payload::Update(resources) => resources,
             Payload::None | Payload::Create(_) | Payload::Exec(_) | Payload::Resize(_) => None,
         };
         self.job(move || {
-            let answer = match undo::update(cgroup.as_deref(), resources.as_ref()) {
+            let updated = match (&native, &resources) {
+                (Some((native, abort)), Some(resources)) => native.update(&resources.value, abort),
+                _ => undo::update(cgroup.as_deref(), resources.as_ref()),
+            };
+            let answer = match updated {
                 Ok(()) => Answer::Empty,
                 Err(denied) => Answer::Denied(denied),
             };

@@ -9,16 +9,17 @@ use super::Effects;
 use crate::daemon::{Input, Payload};
 use crate::exec::{Exec, Start, Started};
 use crate::jobs::wait_for_exec;
+use crate::native;
 use crate::stdio;
 
 impl Effects {
     pub(super) fn add_exec(&mut self, key: &Key, stdio: Stdio) {
-        let Payload::Exec(process) = std::mem::replace(&mut self.arriving, Payload::None) else {
+        let Payload::Exec(given) = std::mem::replace(&mut self.arriving, Payload::None) else {
             log::error!("an exec of {} came without a process", key.task);
             return;
         };
         let Some(body) = self.bodies.get_mut(&key.task) else { return };
-        match Exec::new(Arc::from(process), stdio) {
+        match Exec::new(Arc::from(given), stdio) {
             Ok(exec) => drop(body.execs.insert(key.exec.clone().unwrap_or_default(), exec)),
             // Starting it says so.
             Err(error) => log::error!("an exec of {} cannot be kept: {error}", key.task),
@@ -28,6 +29,21 @@ impl Effects {
     pub(super) fn start_exec(&self, key: Key, events: &mut VecDeque<Event>) {
         let (namespace, containerd) = (Arc::clone(&self.namespace), Arc::clone(&self.containerd));
         let body = self.bodies.get(&key.task);
+        if let Some(native) = body.and_then(|body| body.native.clone())
+            && let Some(exec) = body.and_then(|body| body.execs.get(key.exec.as_ref()?))
+        {
+            let (given, stdio) = (Arc::clone(&exec.given), exec.stdio.clone());
+            let (abort, expecting) = (exec.abort.clone(), self.guests.expect());
+            return self.job(move || {
+                let name = key.exec.as_deref().unwrap_or_default();
+                let ran = native.exec(name, &given.json, &stdio, &abort);
+                let started = ran.map(|native::Ran { guest, mut kept }| {
+                    kept.hold_stdin();
+                    Started { guest, kept, _expecting: Some(expecting) }
+                });
+                Input::ExecStarted { key, started }
+            });
+        }
         let Some(start) = body.and_then(|body| Start::of(&key, body, namespace, containerd)) else {
             let exec = key.exec.unwrap_or_default();
             let why = Denied::new(Code::ResourceExhausted, "the shim has lost the exec's process");
@@ -45,7 +61,7 @@ impl Effects {
     /// Keeps what starting brought, and turns it into words for the ledger.
     pub(crate) fn exec_started(&mut self, key: &Key, started: Result<Started, Denied>) -> Report {
         let name = key.exec.clone().unwrap_or_default();
-        let Started { guest, kept } = match started {
+        let Started { guest, kept, _expecting } = match started {
             Ok(started) => started,
             Err(why) => return Report::ExecFailed { exec: name, why },
         };

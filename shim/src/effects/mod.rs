@@ -10,20 +10,21 @@ use std::time::Duration;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use tokio::sync::mpsc;
 use wherry_core::lifecycle::{
-    Call, Code, DRAIN_SECONDS, Denied, Effect, Event, Exit, Key, Report, Step, Ticket,
+    Call, Code, DRAIN_SECONDS, Denied, Effect, Event, Exit, Key, Report, Step,
 };
-use wherry_sandbox::cgroup::Cgroup;
+use wherry_sandbox::cgroup::{Cgroup, OomWatch};
 use wherry_sandbox::hooks::{self, Status};
 use wherry_sandbox::process;
 use wherry_sandbox::wire::ToGuest;
 
-use crate::body::{Body, Guests, Product, Written};
+use crate::body::{Body, Guest, Guests, Product, Written};
 use crate::daemon::{Done, Input, Payload, Reply};
 use crate::events::Publisher;
 use crate::introduction::{self, hook_state};
-use crate::jobs::{is_quick, send, step_job, take_parked, wait_for_exit, watch_oom};
+use crate::jobs::{is_quick, is_runcs, send, step_job, take_parked, wait_for_exit, watch_oom};
 use crate::lifeline::now;
 use crate::limited::Abort;
+use crate::native::{self, Native};
 use crate::stdio::{self, Kept};
 use crate::{create, undo};
 
@@ -88,21 +89,17 @@ impl Effects {
             Effect::Take { id, step } => self.take(&id, step),
             Effect::Abort { id } => self.abort(&id),
             Effect::Undo { id, steps, poststop } => self.undo(&id, steps, poststop),
-            Effect::Release { id } => self.release(&id),
+            Effect::Release { id } => self.release(id, events),
             Effect::Poststart { id } => self.poststart(id, events),
             Effect::Signal { key, signal } => self.signal(&key, signal),
             Effect::SignalAll { id, signal } => self.signal_all(&id, signal),
             Effect::Freeze { ticket, id } => {
-                self.on_cgroup(&id, ticket, Cgroup::freeze, |id, ticket, failure| Input::Report {
-                    id,
-                    report: Report::Frozen { ticket, failure },
-                })
+                let report = move |failure| Report::Frozen { ticket, failure };
+                self.pause(id, Cgroup::freeze, Native::pause, report);
             }
             Effect::Thaw { ticket, id } => {
-                self.on_cgroup(&id, ticket, Cgroup::thaw, |id, ticket, failure| Input::Report {
-                    id,
-                    report: Report::Thawed { ticket, failure },
-                })
+                let report = move |failure| Report::Thawed { ticket, failure };
+                self.pause(id, Cgroup::thaw, Native::resume, report);
             }
             Effect::Wake { id } => self.wake(&id),
             Effect::AddExec { key, stdio } => self.add_exec(&key, stdio),
@@ -155,6 +152,11 @@ impl Effects {
             });
             return;
         }
+        if self.bodies.get(id).is_some_and(|body| is_runcs(step, body)) {
+            let done = Ok(Product::Nothing);
+            let _ = self.inputs.send(Input::Stepped { id: id.to_owned(), step, done });
+            return;
+        }
         let here = self.bodies.get(id).is_some_and(|body| is_quick(step, body));
         let Some(job) = self.bodies.get_mut(id).and_then(|body| {
             step_job(
@@ -163,6 +165,7 @@ impl Effects {
                 step,
                 Arc::clone(&self.namespace),
                 Arc::clone(&self.containerd),
+                &self.guests,
             )
         }) else {
             let why = Some(Denied::new(Code::Unknown, format!("step {step:?} comes too early")));
@@ -190,7 +193,9 @@ impl Effects {
             creation,
             options,
             abort: Abort::new()?,
+            draft: None,
             planned: None,
+            native: None,
             code: None,
             cgroup: None,
             guest: None,
@@ -219,36 +224,54 @@ impl Effects {
         let Some(body) = self.bodies.get_mut(id) else { return Report::Failed { step, why: None } };
         let mut pid = None;
         match product {
-            Product::Plan(planned) => body.planned = Some(Arc::from(planned)),
-            Product::Rootfs => {}
-            Product::Code(code) => body.code = Some(code),
-            Product::Cgroup(cgroup, watch) => {
-                let cgroup = Arc::new(cgroup);
-                if let Some(watch) = watch {
-                    let task =
-                        watch_oom(id.to_owned(), watch, Arc::clone(&cgroup), self.inputs.clone());
-                    body.watchers.push(tokio::spawn(task).abort_handle());
-                }
-                body.cgroup = Some(cgroup);
+            Product::Plan(draft) => body.draft = Some(*draft),
+            Product::Rootfs | Product::Nothing => {}
+            Product::Code(planned, code) => {
+                (body.planned, body.code) = (Some(Arc::from(planned)), Some(code));
             }
+            Product::Native(native) => body.native = Some(Arc::new(native)),
+            Product::Cgroup(cgroup, watch) => self.keep_cgroup(id, cgroup, watch),
             Product::Guest(guest, parked, kept) => {
                 pid = Some(guest.pid);
-                self.guests.add(guest.pid);
                 body.parked = Some(parked);
-                body.kept = Some(kept);
-                let exit = wait_for_exit(
-                    id.to_owned(),
-                    guest.clone(),
-                    body.cgroup.clone(),
-                    self.inputs.clone(),
-                    self.guests.clone(),
-                );
-                tokio::spawn(exit);
-                body.guest = Some(guest);
+                self.keep_guest(id, guest, kept);
+            }
+            Product::Born(born) => {
+                let native::Born { guest, kept, cgroup, watch, _expecting } = *born;
+                pid = Some(guest.pid);
+                if let Some(cgroup) = cgroup {
+                    self.keep_cgroup(id, cgroup, watch);
+                }
+                self.keep_guest(id, guest, kept);
             }
             Product::Ready(channel) => body.channel = Some(channel),
         }
         Report::Done { step, pid }
+    }
+
+    fn keep_cgroup(&mut self, id: &str, cgroup: Cgroup, watch: Option<OomWatch>) {
+        let Some(body) = self.bodies.get_mut(id) else { return };
+        let cgroup = Arc::new(cgroup);
+        if let Some(watch) = watch {
+            let task = watch_oom(id.to_owned(), watch, Arc::clone(&cgroup), self.inputs.clone());
+            body.watchers.push(tokio::spawn(task).abort_handle());
+        }
+        body.cgroup = Some(cgroup);
+    }
+
+    fn keep_guest(&mut self, id: &str, guest: Guest, kept: Kept) {
+        let Some(body) = self.bodies.get_mut(id) else { return };
+        self.guests.add(guest.pid);
+        let exit = wait_for_exit(
+            id.to_owned(),
+            guest.clone(),
+            body.cgroup.clone(),
+            body.native.clone(),
+            self.inputs.clone(),
+            self.guests.clone(),
+        );
+        tokio::spawn(exit);
+        (body.guest, body.kept) = (Some(guest), Some(kept));
     }
 
     pub(crate) fn exited(&mut self, id: &str, exit: Exit, used: Option<Any>) {
@@ -293,16 +316,27 @@ impl Effects {
         });
     }
 
-    fn release(&mut self, id: &str) {
-        let Some(body) = self.bodies.get_mut(id) else { return };
-        if let Some(kept) = &mut body.kept {
-            kept.hold_stdin();
+    fn release(&mut self, id: String, events: &mut VecDeque<Event>) {
+        let body = self.bodies.get_mut(&id);
+        let native = body.and_then(|body| {
+            if let Some(kept) = &mut body.kept {
+                kept.hold_stdin();
+            }
+            Some((body.native.clone()?, body.abort.clone()))
+        });
+        if let Some((native, abort)) = native {
+            return self.job(move || {
+                let failure = native.start(&abort).err();
+                Input::Report { id, report: Report::Released { failure } }
+            });
         }
-        let Some(channel) = body.channel.take() else { return };
+        let channel = self.bodies.get_mut(&id).and_then(|body| body.channel.take());
         // A guest that died meanwhile has an exit to come, which says it all.
-        if let Err(error) = channel.send(&ToGuest::Start, &[]) {
+        if let Some(Err(error)) = channel.map(|channel| channel.send(&ToGuest::Start, &[])) {
             log::warn!("the guest of {id} did not hear the start: {}", error.sentence());
         }
+        let report = Report::Released { failure: None };
+        events.push_back(Event::Reported { id, report });
     }
 
     fn poststart(&mut self, id: String, events: &mut VecDeque<Event>) {
@@ -359,18 +393,23 @@ impl Effects {
         });
     }
 
-    fn on_cgroup(
+    /// Freezes the task or lets it go on, by its cgroup or, if it is native, by runc.
+    fn pause(
         &self,
-        id: &str,
-        ticket: Ticket,
-        act: fn(&Cgroup) -> wherry_sandbox::Result<()>,
-        report: fn(String, Ticket, Option<Denied>) -> Input,
+        id: String,
+        by_us: fn(&Cgroup) -> wherry_sandbox::Result<()>,
+        by_runc: fn(&Native, &Abort) -> Result<(), Denied>,
+        report: impl FnOnce(Option<Denied>) -> Report + Send + 'static,
     ) {
-        let cgroup = self.bodies.get(id).and_then(|body| body.cgroup.clone());
-        let id = id.to_owned();
+        let body = self.bodies.get(&id);
+        let cgroup = body.and_then(|body| body.cgroup.clone());
+        let native = body.and_then(|body| Some((body.native.clone()?, body.abort.clone())));
         self.job(move || {
-            let failure = cgroup.and_then(|cgroup| act(&cgroup).err()).map(|e| create::failed(&e));
-            report(id, ticket, failure)
+            let failure = match native {
+                Some((native, abort)) => by_runc(&native, &abort).err(),
+                None => cgroup.and_then(|c| by_us(&c).err()).map(|e| create::failed(&e)),
+            };
+            Input::Report { id, report: report(failure) }
         });
     }
 

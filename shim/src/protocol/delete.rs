@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         None => std::env::current_dir().map_err(|e| e.to_string())?,
     };
     let state = StateFile::read(&bundle).filter(|state| state.id == args.id);
-    let failed = state.as_ref().and_then(|state| clean(state).err());
+    let failed = state.as_ref().and_then(|state| clean(state, &bundle).err());
     let rootfs = bundle.join("rootfs");
     let failed = failed.or_else(|| unmount_rootfs(&rootfs).err().map(|e| e.sentence()));
     remove_dead_socket(&bundle);
@@ -43,16 +43,20 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     answer(state)
 }
 
-fn clean(state: &StateFile) -> Result<(), String> {
+fn clean(state: &StateFile, bundle: &Path) -> Result<(), String> {
     let deadline = Instant::now() + PATIENCE;
-    for process in state.guest.iter().chain(&state.compiler) {
+    for process in state.worker.iter().chain(&state.guest) {
         kill(process, deadline);
     }
     let mut failed = Ok(());
+    if let Some(runc) = &state.native {
+        let left = deadline.saturating_duration_since(Instant::now());
+        failed = runc.delete_by_force(&state.id, bundle, left);
+    }
     if let Some(locator) = &state.cgroup {
         let cgroup = Cgroup::locate(locator.clone());
         let killed = cgroup.kill_all();
-        failed = cgroup.delete().and(killed).map_err(|e| e.sentence());
+        failed = failed.and(cgroup.delete().and(killed).map_err(|e| e.sentence()));
     }
     if let Some(rootfs) = &state.rootfs {
         failed = failed.and(unmount_rootfs(rootfs).map_err(|e| e.sentence()));

@@ -5,10 +5,13 @@ use containerd_shim_protos::protobuf::MessageField;
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim_protos::ttrpc::{self, Code as Ttrpc};
 use oci_spec::runtime::Process;
+use serde_json::Value;
 use wherry_core::lifecycle::{
     Code, Creation, Denied, Exit, RootMount, Snapshot, Status, Stdio, Time,
 };
 use wherry_core::plan::Terminal;
+
+use crate::exec::Given;
 
 /// A denial as a status that containerd's `errgrpc` turns into the right kind of error.
 pub(crate) fn error(denied: &Denied) -> ttrpc::Error {
@@ -57,12 +60,20 @@ pub(crate) fn creation(request: &api::CreateTaskRequest) -> Creation {
 }
 
 /// The process that an exec is to be: JSON, as `typeurl` packs it, whatever its type is called.
-pub(crate) fn process(request: &api::ExecProcessRequest) -> Result<Process, Denied> {
+pub(crate) fn process(request: &api::ExecProcessRequest) -> Result<Given, Denied> {
     let json = request.spec.as_ref().map_or(&[][..], |any| &any.value);
-    serde_json::from_slice(json).map_err(|e| {
+    let unreadable = |e: serde_json::Error| {
         let sentence = format!("the process of exec {} cannot be read: {e}", request.exec_id);
         Denied::new(Code::InvalidArgument, sentence)
-    })
+    };
+    let process = serde_json::from_slice::<Process>(json).map_err(unreadable);
+    let json: Value = serde_json::from_slice(json).map_err(unreadable)?;
+    match json.is_object() {
+        true => Ok(Given { json, process }),
+        false => {
+            Err(process.err().unwrap_or_else(|| Denied::new(Code::InvalidArgument, "no process")))
+        }
+    }
 }
 
 pub(crate) fn exec_stdio(request: &api::ExecProcessRequest) -> Stdio {

@@ -95,11 +95,11 @@ enum Input {
 
 /// Opens all three. Starts the log program if one is named.
 pub(crate) fn open(streams: Streams<'_>) -> Result<(Ends, Kept), Error> {
+    if let Some(size) = streams.terminal {
+        return terminal::open(streams, size);
+    }
     let mut kept = Kept::default();
     let stdio = streams.stdio;
-    if let Some(size) = streams.terminal {
-        return terminal::open(streams, size, kept);
-    }
     let stdin = input(&stdio.stdin, &mut kept)?;
     let (stdout, stderr) = match logger::binary(&stdio.stdout) {
         Some(uri) => {

@@ -77,13 +77,25 @@ pub(crate) fn owner(sandbox: &Sandbox) -> Option<u32> {
     }
 }
 
-pub(super) fn open(
-    streams: Streams<'_>,
-    size: Terminal,
-    mut kept: Kept,
-) -> Result<(Ends, Kept), Error> {
+pub(super) fn open(streams: Streams<'_>, size: Terminal) -> Result<(Ends, Kept), Error> {
     let failed = |errno: Errno| Error::Terminal { source: errno.into() };
     let (master, slave) = pty(size, streams.owner).map_err(failed)?;
+    let kept = expect(streams)?.attach(master)?;
+    let copy = || rustix::io::fcntl_dupfd_cloexec(&slave, 0).map_err(failed);
+    Ok((Ends { stdin: copy()?, stdout: copy()?, stderr: slave, terminal: true }, kept))
+}
+
+/// All of a terminal but the terminal.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    kept: Kept,
+    source: Option<AsyncFd<OwnedFd>>,
+    sink: Sink,
+}
+
+/// Opens what a terminal is to be copied from and to.
+pub(crate) fn expect(streams: Streams<'_>) -> Result<Pending, Error> {
+    let mut kept = Kept::default();
     let stdio = streams.stdio;
     let sink = match logger::binary(&stdio.stdout) {
         Some(uri) => {
@@ -93,24 +105,34 @@ pub(super) fn open(
         }
         None => output("stdout", &stdio.stdout, &mut kept)?,
     };
-    let both = Interest::READABLE | Interest::WRITABLE;
-    let cannot_wait = |source: io::Error| Error::Terminal { source };
-    let master = Arc::new(waitable(master, both).map_err(cannot_wait)?);
-    let mut tasks = Vec::new();
-    if !stdio.stdin.is_empty() {
-        let source = input(&stdio.stdin, &mut kept)?;
-        let copy = copy_input(source, Arc::clone(&master));
-        tasks.push(tokio::spawn(copy).abort_handle());
-    }
-    let sink = Sink::new(sink).map_err(cannot_wait)?;
-    let output = tokio::spawn(copy_output(Arc::clone(&master), sink));
-    tasks.push(output.abort_handle());
-    kept.console = Some(Console { master, output: Some(output), tasks });
-    let copy = || rustix::io::fcntl_dupfd_cloexec(&slave, 0).map_err(failed);
-    Ok((Ends { stdin: copy()?, stdout: copy()?, stderr: slave, terminal: true }, kept))
+    let source = match stdio.stdin.is_empty() {
+        true => None,
+        false => Some(input(&stdio.stdin, &mut kept)?),
+    };
+    let sink = Sink::new(sink).map_err(|source| Error::Terminal { source })?;
+    Ok(Pending { kept, source, sink })
 }
 
-/// The master, non-blocking, and the slave.
+impl Pending {
+    /// Copies from and to the terminal with this master from now on.
+    pub(crate) fn attach(mut self, master: OwnedFd) -> Result<Kept, Error> {
+        let failed = |source: io::Error| Error::Terminal { source };
+        rustix::io::ioctl_fionbio(&master, true).map_err(|errno| failed(errno.into()))?;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let master = Arc::new(waitable(master, both).map_err(failed)?);
+        let mut tasks = Vec::new();
+        if let Some(source) = self.source {
+            let copy = copy_input(source, Arc::clone(&master));
+            tasks.push(tokio::spawn(copy).abort_handle());
+        }
+        let output = tokio::spawn(copy_output(Arc::clone(&master), self.sink));
+        tasks.push(output.abort_handle());
+        self.kept.console = Some(Console { master, output: Some(output), tasks });
+        Ok(self.kept)
+    }
+}
+
+/// The master and the slave.
 fn pty(size: Terminal, owner: Option<u32>) -> rustix::io::Result<(OwnedFd, OwnedFd)> {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
     grantpt(&master)?;
@@ -123,7 +145,6 @@ fn pty(size: Terminal, owner: Option<u32>) -> rustix::io::Result<(OwnedFd, Owned
         rustix::fs::fchown(&slave, Some(Uid::from_raw(owner)), None::<Gid>)?;
     }
     tcsetwinsize(&master, winsize(size))?;
-    rustix::io::ioctl_fionbio(&master, true)?;
     Ok((master, slave))
 }
 

@@ -15,20 +15,12 @@ impl Task {
         match (phase, call) {
             (Phase::Created, C::Start) => {
                 self.starting = Some(ticket);
-                let start = Notice::Start { id: id.clone(), pid: self.known_pid() };
-                Ok((
-                    Some(Phase::Running),
-                    vec![
-                        Effect::Release { id: id.clone() },
-                        Effect::Publish { notice: start },
-                        Effect::Poststart { id },
-                    ],
-                ))
+                Ok((Some(Phase::Starting), vec![Effect::Release { id }]))
             }
             (p @ (Phase::Creating { .. } | Phase::Undoing { .. }), call) => {
                 self.call_unborn(p, ticket, call)
             }
-            (Phase::Running | Phase::Ending { .. }, C::Start) => {
+            (Phase::Starting | Phase::Running | Phase::Ending { .. }, C::Start) => {
                 Err(Denied::state("start", "running"))
             }
             (Phase::Paused, C::Start) => Err(Denied::state("start", "paused")),
@@ -57,7 +49,7 @@ impl Task {
                 let phase = Phase::Deleting { ticket, also: vec![], stage: Stage::Kill };
                 Ok((Some(phase), vec![self.kill()]))
             }
-            (Phase::Running | Phase::Ending { .. }, C::Delete) => {
+            (Phase::Starting | Phase::Running | Phase::Ending { .. }, C::Delete) => {
                 Err(Denied::state("delete", "running"))
             }
             (Phase::Paused, C::Delete) => Err(Denied::state("delete", "paused")),
@@ -81,7 +73,7 @@ impl Task {
             (p, C::Resize) => stay(p, Effect::ReplyResize { ticket, key: self.key() }),
 
             (Phase::Running, C::Pause) => stay(Phase::Running, Effect::Freeze { ticket, id }),
-            (Phase::Created, C::Pause) => Err(Denied::state("pause", "created")),
+            (Phase::Created | Phase::Starting, C::Pause) => Err(Denied::state("pause", "created")),
             (Phase::Paused, C::Pause) => Err(Denied::state("pause", "paused")),
             // Not NotFound, which would say that all is well to who only wants it quiet.
             (Phase::Ending { .. } | Phase::Stopped { .. } | Phase::Deleting { .. }, C::Pause) => {
@@ -91,17 +83,20 @@ impl Task {
                 Err(Denied::state("resume", "stopped"))
             }
             (Phase::Paused, C::Resume) => stay(Phase::Paused, Effect::Thaw { ticket, id }),
-            (Phase::Created, C::Resume) => Err(Denied::state("resume", "created")),
+            (Phase::Created | Phase::Starting, C::Resume) => {
+                Err(Denied::state("resume", "created"))
+            }
             (Phase::Running, C::Resume) => Err(Denied::state("resume", "running")),
 
-            (p @ (Phase::Created | Phase::Running | Phase::Paused), C::Update) => {
-                stay(p, Effect::ReplyUpdate { ticket, id })
-            }
+            (
+                p @ (Phase::Created | Phase::Starting | Phase::Running | Phase::Paused),
+                C::Update,
+            ) => stay(p, Effect::ReplyUpdate { ticket, id }),
             (Phase::Ending { .. } | Phase::Stopped { .. } | Phase::Deleting { .. }, C::Update) => {
                 Err(Denied::state("update", "stopped"))
             }
 
-            (p @ (Phase::Created | Phase::Running), C::Exec { exec, stdio }) => {
+            (p @ (Phase::Created | Phase::Starting | Phase::Running), C::Exec { exec, stdio }) => {
                 if self.execs.contains_key(&exec) {
                     let sentence = format!("exec {exec} of task {id} exists already");
                     return Err(Denied::new(Code::AlreadyExists, sentence));
@@ -124,7 +119,7 @@ impl Task {
 
             (_, C::Checkpoint) => Err(Denied::new(
                 Code::Unimplemented,
-                "checkpoint is not supported: a Wasm guest has no state that CRIU could keep",
+                "checkpoint is not supported: CRIU cannot bring back a Wasm guest",
             )),
         }
     }
@@ -181,6 +176,7 @@ impl Task {
                 Ok((Some(Phase::Undoing { ticket: create, why, answers, undo }), vec![]))
             }
             Phase::Created
+            | Phase::Starting
             | Phase::Running
             | Phase::Paused
             | Phase::Ending { .. }
@@ -208,13 +204,17 @@ impl Task {
                 Ok((Some(Phase::Created), vec![send(KILL), answered]))
             }
             Phase::Created => Ok((Some(Phase::Created), vec![answered])),
-            Phase::Running | Phase::Paused if signal == 0 => Ok((Some(phase), vec![answered])),
+            Phase::Starting | Phase::Running | Phase::Paused if signal == 0 => {
+                Ok((Some(phase), vec![answered]))
+            }
             // On cgroup v1 a frozen process doesn't even die (runc, `libcontainer/container_linux.go`).
             Phase::Paused if signal == KILL => Ok((
                 Some(Phase::Running),
                 vec![send(signal), Effect::Wake { id: id.clone() }, answered],
             )),
-            Phase::Running | Phase::Paused => Ok((Some(phase), vec![send(signal), answered])),
+            Phase::Starting | Phase::Running | Phase::Paused => {
+                Ok((Some(phase), vec![send(signal), answered]))
+            }
             Phase::Ending { .. } if all => Ok((Some(phase), vec![send(signal), answered])),
             Phase::Ending { .. } | Phase::Stopped { .. } | Phase::Deleting { .. } => {
                 Err(Denied::finished())
@@ -226,7 +226,7 @@ impl Task {
     /// What `State` and `Wait` tell.
     fn told(&self) -> (Status, Option<super::Exit>) {
         match self.phase {
-            Phase::Creating { .. } | Phase::Undoing { .. } | Phase::Created => {
+            Phase::Creating { .. } | Phase::Undoing { .. } | Phase::Created | Phase::Starting => {
                 (Status::Created, None)
             }
             Phase::Running | Phase::Ending { .. } => (Status::Running, None),

@@ -20,7 +20,7 @@ pub enum Effect {
         steps: Vec<Step>,
         poststop: bool,
     },
-    /// Let the parked guest run.
+    /// Let the parked guest run. *Reports* `Released`.
     Release {
         id: String,
     },

@@ -90,6 +90,10 @@ pub enum Report {
         step: Step,
         why: Option<Denied>,
     },
+    /// The guest has been let go, or could not be.
+    Released {
+        failure: Option<Denied>,
+    },
     /// Hooks after the start have run.
     Poststarted {
         failure: Option<String>,

@@ -69,7 +69,7 @@ impl Ledger {
         if !creation.checkpoint.is_empty() {
             return Err(Denied::new(
                 Code::Unimplemented,
-                "a Wasm container cannot be restored from a checkpoint",
+                "a container cannot be restored from a checkpoint",
             ));
         }
         let task = Task::new(&id, creation, ticket);
@@ -102,6 +102,7 @@ fn unclaimed(id: &str, report: Report) -> Vec<Effect> {
         }
         Report::Done { .. }
         | Report::Failed { .. }
+        | Report::Released { .. }
         | Report::Poststarted { .. }
         | Report::Exited { .. }
         | Report::Oom
@@ -121,6 +122,7 @@ impl Task {
         match self.phase {
             Phase::Creating { .. } | Phase::Undoing { .. } => 0,
             Phase::Created
+            | Phase::Starting
             | Phase::Running
             | Phase::Paused
             | Phase::Ending { .. }

@@ -6,14 +6,14 @@
 //! that take time are carried out elsewhere and come back as reports.
 //!
 //! ```text
-//!            Take(step)… Done          Start             exit, no execs
-//!  Create ──► Creating ────► Created ────────► Running ──────────────────► Stopped
-//!               │              │  ▲ kill         │ ▲ ▲                       ▲  │
-//!               │ failed,      │  └───────       │ │ └─ Resume ─ Paused      │  │ Delete
-//!               │ kill, Delete │  exit           │ └─── Pause ─►             │  ▼
-//!               ▼              ├──────────►  Ending (init gone, execs end) ──┘ Deleting ──► (gone)
-//!            Undoing ──► (gone)│                                               ▲  kill, drain, undo
-//!                              └──────────────── Delete ───────────────────────┘
+//!            Take(step)… Done       Start, Released      exit, no execs
+//!  Create ──► Creating ────► Created ──► Starting ──► Running ──────────────► Stopped
+//!               │              │  ▲ kill  │   │         │ ▲ ▲                   ▲  │
+//!               │ failed,      │  └───────┴───┘ failed  │ │ └─ Resume ─ Paused  │  │ Delete
+//!               │ kill, Delete │  exit                  │ └─── Pause ─►         │  ▼
+//!               ▼              ├─────────────────►  Ending (init gone, ────────┘ Deleting ──► (gone)
+//!            Undoing ──► (gone)│                            execs end)            ▲  kill, drain, undo
+//!                              └──────────────── Delete ──────────────────────────┘
 //! ```
 //!
 //! Rules that hold here and nowhere else (containerd spreads them over its service and six maps,

@@ -56,6 +56,11 @@ impl Task {
                 R::Exited { .. } | R::Done { .. } | R::Failed { .. } | R::Undone,
             ) => (Some(p), vec![]),
 
+            (Phase::Starting, R::Exited { exit, oom }) => {
+                self.gone = Some((exit, oom));
+                (Some(Phase::Starting), vec![])
+            }
+            (Phase::Starting, R::Released { failure }) => self.released(failure),
             (Phase::Created | Phase::Running | Phase::Paused, R::Exited { exit, oom }) => {
                 let mut effects = vec![];
                 let phase = self.ended(exit, oom, &mut effects);
@@ -83,7 +88,11 @@ impl Task {
                 let mut effects = vec![];
                 if matches!(
                     p,
-                    Phase::Created | Phase::Running | Phase::Paused | Phase::Ending { .. }
+                    Phase::Created
+                        | Phase::Starting
+                        | Phase::Running
+                        | Phase::Paused
+                        | Phase::Ending { .. }
                 ) {
                     self.publish_oom(&mut effects);
                 }
@@ -105,6 +114,7 @@ impl Task {
             ) => (Some(p), vec![]),
             (
                 p @ (Phase::Created
+                | Phase::Starting
                 | Phase::Running
                 | Phase::Paused
                 | Phase::Ending { .. }
@@ -112,7 +122,7 @@ impl Task {
                 | Phase::Deleting { .. }),
                 R::Done { .. } | R::Failed { .. } | R::Undone,
             ) => (Some(p), vec![]),
-            (p, R::Drained | R::DrainDeadline) => (Some(p), vec![]),
+            (p, R::Drained | R::DrainDeadline | R::Released { .. }) => (Some(p), vec![]),
             (p @ Phase::Creating { .. }, R::Undone) => (Some(p), vec![]),
         }
     }
@@ -125,6 +135,28 @@ impl Task {
         let phase = match self.gone.take() {
             Some((exit, oom)) => self.ended(exit, oom, &mut effects),
             None => Phase::Created,
+        };
+        (Some(phase), effects)
+    }
+
+    /// The start is told before the end, however soon that came.
+    fn released(&mut self, failure: Option<Denied>) -> Next {
+        let (mut effects, phase) = match (failure, self.starting) {
+            (None, _) => {
+                let start = Notice::Start { id: self.id.clone(), pid: self.known_pid() };
+                let hooks = Effect::Poststart { id: self.id.clone() };
+                (vec![Effect::Publish { notice: start }, hooks], Phase::Running)
+            }
+            // It may be started again, or deleted.
+            (Some(why), starting) => {
+                self.starting = None;
+                let told = starting.map(|ticket| reply(ticket, Answer::Denied(why)));
+                (told.into_iter().collect(), Phase::Created)
+            }
+        };
+        let phase = match self.gone.take() {
+            Some((exit, oom)) => self.ended(exit, oom, &mut effects),
+            None => phase,
         };
         (Some(phase), effects)
     }

@@ -18,23 +18,43 @@ pub(super) struct Task {
     pub(super) pid: Option<u32>,
     pub(super) execs: BTreeMap<String, Exec>,
     pub(super) waiters: Vec<Ticket>,
-    /// The call of `Start` while its hooks run.
+    /// The call of `Start` while the guest is let go and while its hooks run.
     pub(super) starting: Option<Ticket>,
-    /// The guest ended before it was created; whoever is told first has the other still to come.
+    /// The guest ended before it was created, or before it was started; whoever is told first has
+    /// the other still to come.
     pub(super) gone: Option<(Exit, bool)>,
     pub(super) oom_told: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    Creating { ticket: Ticket, step: Step, cancel: Option<Cancel> },
-    Undoing { ticket: Ticket, why: Option<Denied>, answers: Vec<(Ticket, Answer)>, undo: Undo },
+    Creating {
+        ticket: Ticket,
+        step: Step,
+        cancel: Option<Cancel>,
+    },
+    Undoing {
+        ticket: Ticket,
+        why: Option<Denied>,
+        answers: Vec<(Ticket, Answer)>,
+        undo: Undo,
+    },
     Created,
+    /// The guest is being let go; an end that comes first is told after the start.
+    Starting,
     Running,
     Paused,
-    Ending { exit: Exit },
-    Stopped { exit: Exit },
-    Deleting { ticket: Ticket, also: Vec<Ticket>, stage: Stage },
+    Ending {
+        exit: Exit,
+    },
+    Stopped {
+        exit: Exit,
+    },
+    Deleting {
+        ticket: Ticket,
+        also: Vec<Ticket>,
+        stage: Stage,
+    },
 }
 
 /// Nobody wants the task that is being created.

@@ -19,6 +19,7 @@ mod cgroup;
 mod devices;
 mod exec;
 mod features;
+mod lookup;
 mod mounts;
 mod namespaces;
 mod options;
@@ -36,7 +37,8 @@ use oci_spec::runtime::{Hook, Hooks, Linux, Process, Spec};
 pub use annotations::{PREFIX as ANNOTATION_PREFIX, RootPreopen};
 pub use exec::exec;
 pub use features::features;
-pub use options::{CgroupDriver, Options};
+pub use lookup::{Lookup, lookup};
+pub use options::{CgroupDriver, Options, RuncOptions, no_criu};
 pub use refusal::{Refusal, Refused};
 
 use crate::plan::{Plan, Propagation, Run, Sandbox};

@@ -2,13 +2,13 @@
 //! Docker's `ConfigBody`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::annotations::{Key, Settings};
-use super::{Refusal, invalid};
+use super::{Refusal, invalid, unsupported};
 
 /// What the administrator of the node decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,10 +22,43 @@ pub struct Options {
     pub compile_memory_bytes: u64,
     /// Seconds of processor time the compiler may use for one module.
     pub compile_timeout_seconds: u64,
+    pub runc: RuncOptions,
     /// Values of annotations that a pod doesn't set.
     pub(super) defaults: BTreeMap<Key, String>,
     /// Annotations that a pod may not set.
     pub(super) locked: BTreeSet<Key>,
+}
+
+/// How native containers are run: the options of containerd's own runc shim
+/// (`api/types/runc/options/oci.proto`), by their names there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuncOptions {
+    /// A path, or a name that is looked for on `PATH`.
+    pub binary_name: String,
+    /// The folder below which runc keeps its state, without the namespace.
+    pub root: PathBuf,
+    pub no_pivot_root: bool,
+    pub no_new_keyring: bool,
+    /// The cgroup of the shim; empty for the one it is born into.
+    pub shim_cgroup: String,
+    /// Who owns the streams of native containers; 0 leaves them as they are.
+    pub io_uid: u32,
+    pub io_gid: u32,
+}
+
+impl Default for RuncOptions {
+    fn default() -> RuncOptions {
+        RuncOptions {
+            binary_name: "runc".into(),
+            // containerd, `cmd/containerd-shim-runc-v2/process/utils.go`, `RuncRoot`.
+            root: "/run/containerd/runc".into(),
+            no_pivot_root: false,
+            no_new_keyring: false,
+            shim_cgroup: String::new(),
+            io_uid: 0,
+            io_gid: 0,
+        }
+    }
 }
 
 /// Who makes cgroups.
@@ -45,6 +78,7 @@ impl Default for Options {
             cache_max_bytes: 4 << 30,
             compile_memory_bytes: 2 << 30,
             compile_timeout_seconds: 120,
+            runc: RuncOptions::default(),
             defaults: BTreeMap::new(),
             locked: BTreeSet::new(),
         }
@@ -56,6 +90,26 @@ impl Default for Options {
 struct Written {
     #[serde(rename = "SystemdCgroup", alias = "systemd_cgroup")]
     systemd_cgroup: Option<bool>,
+    #[serde(rename = "BinaryName", default)]
+    binary_name: String,
+    #[serde(rename = "Root", default)]
+    root: PathBuf,
+    #[serde(rename = "NoPivotRoot", default)]
+    no_pivot_root: bool,
+    #[serde(rename = "NoNewKeyring", default)]
+    no_new_keyring: bool,
+    #[serde(rename = "ShimCgroup", default)]
+    shim_cgroup: String,
+    #[serde(rename = "IoUid", default)]
+    io_uid: u32,
+    #[serde(rename = "IoGid", default)]
+    io_gid: u32,
+    #[serde(rename = "CriuPath", default)]
+    criu_path: String,
+    #[serde(rename = "CriuImagePath", default)]
+    criu_image_path: String,
+    #[serde(rename = "CriuWorkPath", default)]
+    criu_work_path: String,
     cache_dir: Option<PathBuf>,
     cache_max_bytes: Option<u64>,
     compile_memory_bytes: Option<u64>,
@@ -77,6 +131,11 @@ impl Options {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             refused(format!("can't be read: line {line}: {}", error.message()))
         })?;
+        no_criu(&[
+            ("CriuPath", &written.criu_path),
+            ("CriuImagePath", &written.criu_image_path),
+            ("CriuWorkPath", &written.criu_work_path),
+        ])?;
         let standard = Options::default();
         let options = Options {
             cgroup_driver: match written.systemd_cgroup {
@@ -92,6 +151,15 @@ impl Options {
             compile_timeout_seconds: written
                 .compile_timeout_seconds
                 .unwrap_or(standard.compile_timeout_seconds),
+            runc: RuncOptions {
+                no_pivot_root: written.no_pivot_root,
+                no_new_keyring: written.no_new_keyring,
+                shim_cgroup: written.shim_cgroup,
+                io_uid: written.io_uid,
+                io_gid: written.io_gid,
+                ..RuncOptions::default()
+            }
+            .named(&written.binary_name, &written.root),
             defaults: defaults(&written.defaults)?,
             locked: written
                 .locked
@@ -116,6 +184,34 @@ impl Options {
             }
         }
         Ok(options)
+    }
+}
+
+impl RuncOptions {
+    /// With this binary and this root; empty ones stand for the usual, as in the section that
+    /// `containerd config default` prints.
+    #[must_use]
+    pub fn named(mut self, binary_name: &str, root: &Path) -> RuncOptions {
+        if !binary_name.is_empty() {
+            self.binary_name = binary_name.to_owned();
+        }
+        if !root.as_os_str().is_empty() {
+            self.root = root.to_owned();
+        }
+        self
+    }
+}
+
+/// Options for checkpoints, which are not made; empty ones are none.
+pub fn no_criu(options: &[(&str, &str)]) -> Result<(), Refusal> {
+    match options.iter().find(|(_, value)| !value.is_empty()) {
+        None => Ok(()),
+        Some((name, value)) => Err(unsupported(
+            *name,
+            format!(
+                "is {value:?} in the runtime's options: checkpoints are not supported, leave it out"
+            ),
+        )),
     }
 }
 

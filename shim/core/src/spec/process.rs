@@ -79,7 +79,7 @@ pub(super) fn program(arg0: &str, env: &[(String, String)], cwd: &str) -> Result
 /// never asked what `PATH` is.
 ///
 /// An empty name (`#export`, or an image that only has a layer) has no candidates.
-fn candidates(name: &str, env: &[(String, String)], cwd: &str) -> Vec<PathBuf> {
+pub(super) fn candidates(name: &str, env: &[(String, String)], cwd: &str) -> Vec<PathBuf> {
     let cwd = Path::new(cwd);
     if name.is_empty() {
         return Vec::new();

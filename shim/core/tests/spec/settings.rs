@@ -77,19 +77,31 @@ fn options_are_known_or_refused() {
     check(
         "",
         expect![[
-            r#"Options { cgroup_driver: Auto, cache_dir: "/var/lib/wherry/cache", cache_max_bytes: 4294967296, compile_memory_bytes: 2147483648, compile_timeout_seconds: 120, defaults: {}, locked: {} }"#
+            r#"Options { cgroup_driver: Auto, cache_dir: "/var/lib/wherry/cache", cache_max_bytes: 4294967296, compile_memory_bytes: 2147483648, compile_timeout_seconds: 120, runc: RuncOptions { binary_name: "runc", root: "/run/containerd/runc", no_pivot_root: false, no_new_keyring: false, shim_cgroup: "", io_uid: 0, io_gid: 0 }, defaults: {}, locked: {} }"#
         ]],
     );
     check(
         "TypeUrl = \"runtimeoptions.v1.Options\"\ncache_dir = \"/c\"\n[defaults]\n\"http.listen\" = \"80\"",
         expect![[
-            r#"Options { cgroup_driver: Auto, cache_dir: "/c", cache_max_bytes: 4294967296, compile_memory_bytes: 2147483648, compile_timeout_seconds: 120, defaults: {HttpListen: "80"}, locked: {} }"#
+            r#"Options { cgroup_driver: Auto, cache_dir: "/c", cache_max_bytes: 4294967296, compile_memory_bytes: 2147483648, compile_timeout_seconds: 120, runc: RuncOptions { binary_name: "runc", root: "/run/containerd/runc", no_pivot_root: false, no_new_keyring: false, shim_cgroup: "", io_uid: 0, io_gid: 0 }, defaults: {HttpListen: "80"}, locked: {} }"#
+        ]],
+    );
+    check(
+        "BinaryName = \"crun\"\nRoot = \"/run/r\"\nNoPivotRoot = true\nIoUid = 7\nCriuPath = \"\"",
+        expect![[
+            r#"Options { cgroup_driver: Auto, cache_dir: "/var/lib/wherry/cache", cache_max_bytes: 4294967296, compile_memory_bytes: 2147483648, compile_timeout_seconds: 120, runc: RuncOptions { binary_name: "crun", root: "/run/r", no_pivot_root: true, no_new_keyring: false, shim_cgroup: "", io_uid: 7, io_gid: 0 }, defaults: {}, locked: {} }"#
+        ]],
+    );
+    check(
+        "CriuWorkPath = \"/w\"",
+        expect![[
+            r#"refused: CriuWorkPath is "/w" in the runtime's options: checkpoints are not supported, leave it out"#
         ]],
     );
     check(
         "cache_dirs = \"/c\"",
         expect![
-            "refused: the runtime's options can't be read: line 1: unknown field `cache_dirs`, expected one of `SystemdCgroup`, `systemd_cgroup`, `cache_dir`, `cache_max_bytes`, `compile_memory_bytes`, `compile_timeout_seconds`, `defaults`, `locked`, `TypeUrl`"
+            "refused: the runtime's options can't be read: line 1: unknown field `cache_dirs`, expected one of `SystemdCgroup`, `systemd_cgroup`, `BinaryName`, `Root`, `NoPivotRoot`, `NoNewKeyring`, `ShimCgroup`, `IoUid`, `IoGid`, `CriuPath`, `CriuImagePath`, `CriuWorkPath`, `cache_dir`, `cache_max_bytes`, `compile_memory_bytes`, `compile_timeout_seconds`, `defaults`, `locked`, `TypeUrl`"
         ],
     );
     check(

@@ -51,6 +51,29 @@ impl Hierarchies {
     }
 }
 
+impl Hierarchies {
+    /// The groups that a `/proc/<pid>/cgroup` names (cgroups(7)): lines of
+    /// `hierarchy-ID:controller-list:path`, without controllers for v2.
+    pub(super) fn folders_in(&self, table: &str) -> Vec<Folder> {
+        let fields = |line: &'_ str| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let controllers: Vec<String> =
+                fields.next()?.split(',').filter(|c| !c.is_empty()).map(str::to_owned).collect();
+            let inside = below_root(Path::new(fields.next()?)).ok()?;
+            let mount = match self {
+                Hierarchies::Unified(root) => controllers.is_empty().then_some(root)?,
+                Hierarchies::Legacy(all) => {
+                    let same =
+                        |h: &&Hierarchy| h.controllers.iter().any(|c| controllers.contains(c));
+                    &all.iter().find(same)?.mount
+                }
+            };
+            Some(Folder { controllers, path: mount.join(inside) })
+        };
+        table.lines().filter_map(fields).collect()
+    }
+}
+
 /// What [`Folder::controllers`] says of the v2 hierarchy beside those of v1: not a controller's
 /// name, and not none.
 pub(super) const BESIDE: &str = "unified";
@@ -200,6 +223,33 @@ mod tests {
             name=systemd at /sys/fs/cgroup/systemd
         "#]]
         .assert_eq(&found.concat());
+    }
+
+    #[test]
+    fn groups_of_a_process_are_found() {
+        let table = "9:memory:/k8s/c1\n4:cpu,cpuacct:/k8s/c1\n3:pids:/\n0::/k8s/c1\n";
+        let found = |hierarchies: Hierarchies| {
+            let folders = hierarchies.folders_in(table);
+            let all = folders.iter().map(|f| format!("{:?} {}\n", f.controllers, f.path.display()));
+            all.collect::<String>()
+        };
+        let named = |names: &[&str]| Hierarchy {
+            controllers: names.iter().map(|n| n.to_string()).collect(),
+            mount: Path::new("/cg").join(names.join(",")),
+        };
+        expect![[r#"
+            ["memory"] /cg/memory/k8s/c1
+            ["cpu", "cpuacct"] /cg/cpu,cpuacct/k8s/c1
+        "#]]
+        .assert_eq(&found(Hierarchies::Legacy(vec![
+            named(&["cpu", "cpuacct"]),
+            named(&["memory"]),
+            named(&["pids"]),
+        ])));
+        expect![[r#"
+            [] /cg2/k8s/c1
+        "#]]
+        .assert_eq(&found(Hierarchies::Unified("/cg2".into())));
     }
 
     #[test]

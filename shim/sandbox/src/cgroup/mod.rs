@@ -124,6 +124,23 @@ impl Cgroup {
         Cgroup { locator, placeholder: Mutex::new(None) }
     }
 
+    /// The groups that somebody has made for a process: those that it is in and we are not.
+    pub fn of_process(pid: u32) -> Result<Cgroup> {
+        let hierarchies = Hierarchies::of_this_node()?;
+        let read = |file: String| {
+            let table = fs::read_to_string(&file).doing(|| format!("reading {file}"))?;
+            Ok(hierarchies.folders_in(&table))
+        };
+        // In a hierarchy that its maker does not know it is where it was born: with us.
+        let ours = read("/proc/self/cgroup".into())?;
+        let mut folders = read(format!("/proc/{pid}/cgroup"))?;
+        folders.retain(|folder| !ours.contains(folder));
+        if folders.is_empty() {
+            return Err(Error::Refused(format!("process {pid} is in no cgroup of its own")));
+        }
+        Ok(Cgroup::locate(Locator { folders, unit: None }))
+    }
+
     pub fn locator(&self) -> &Locator {
         &self.locator
     }

@@ -31,6 +31,7 @@ fn play(world: &mut World, word: &str) -> Vec<Effect> {
         "run" => {
             play(world, "up");
             world.task(TaskCall::Start);
+            play(world, "released");
             world.reported(Report::Poststarted { failure: None })
         }
         "create" => {
@@ -66,6 +67,8 @@ fn play(world: &mut World, word: &str) -> Vec<Effect> {
         "signal" => world.exited(Ended::Signal(number() as u8), false),
         "oom-exit" => world.exited(Ended::Signal(9), true),
         "oom" => world.reported(Report::Oom),
+        "released" => world.released(None),
+        "release-failed" => world.released(Some("exec format error")),
         "poststarted" => world.reported(Report::Poststarted { failure: None }),
         "poststart-failed" => {
             world.reported(Report::Poststarted { failure: Some("hook failed".into()) })
@@ -97,7 +100,7 @@ fn play(world: &mut World, word: &str) -> Vec<Effect> {
 #[test]
 fn a_life_from_create_to_delete() {
     check(
-        "create done done done done done state wait done state wait start poststarted state exit:42 state wait delete drained undone shutdown",
+        "create done done done done done state wait done state wait start released poststarted state exit:42 state wait delete drained undone shutdown",
         expect![[r#"
             create     Plan…
             done       Rootfs…
@@ -110,7 +113,8 @@ fn a_life_from_create_to_delete() {
             done       Create(7) 1=pid(7)
             state      4=Created
             wait      
-            start      release Start poststart…
+            start      release…
+            released   Start poststart…
             poststarted 6=pid(7)
             state      7=Running
             exit:42    Exit:42 5=exit(42)
@@ -125,34 +129,78 @@ fn a_life_from_create_to_delete() {
 }
 
 #[test]
-fn start_is_published_before_exit_even_while_its_hooks_run() {
+fn a_start_that_fails_leaves_the_task_as_it_was() {
     check(
-        "up wait start exit:0 poststarted",
+        "up start state exec:a e-start:a delete pause release-failed start released",
+        expect![[r#"
+        start      release…
+        state      3=Created
+        exec:a     add(a) ExecAdded(a) 4=ok
+        e-start:a  5=FailedPrecondition(task c is not running)
+        delete     6=FailedPrecondition(cannot delete a running process)
+        pause      7=FailedPrecondition(cannot pause a created process)
+        release-failed 2=Unknown(exec format error)
+        start      release…
+        released   Start poststart…
+    "#]],
+    );
+    check(
+        "up wait start exit:1 state release-failed state kill:9",
         expect![[r#"
         wait      
-        start      release Start poststart…
-        exit:0     Exit:0 2=exit(0)
-        poststarted 3=pid(7)
+        start      release…
+        exit:1    
+        state      4=Created
+        release-failed 3=Unknown(exec format error) Exit:1 2=exit(1)
+        state      5=Stopped 1
+        kill:9     6=NotFound(process already finished)
     "#]],
     );
     check(
-        "up start poststart-failed signal:9",
+        "up start kill:15 kill:0 signal:15 released poststarted",
         expect![[r#"
-        start      release Start poststart…
-        poststart-failed signal:9 2=Unknown(hook failed)
-        signal:9   Exit:137
+        start      release…
+        kill:15    signal:15 3=ok
+        kill:0     4=ok
+        signal:15 
+        released   Start poststart… Exit:143
+        poststarted 2=pid(7)
     "#]],
     );
+}
+
+#[test]
+fn start_is_published_before_exit_even_while_its_hooks_run() {
     check(
-        "up start exit:0 delete drained undone poststarted",
+        "up wait start exit:0 released poststarted",
         expect![[r#"
-        start      release Start poststart…
-        exit:0     Exit:0
-        delete     drain… deadline…
-        drained    undo[Ready, Guest, Cgroup, Code, Rootfs, Plan] poststop
-        undone     2=pid(7) Delete 3=deleted(0)
-        poststarted
-    "#]],
+            wait      
+            start      release…
+            exit:0    
+            released   Start poststart… Exit:0 2=exit(0)
+            poststarted 3=pid(7)
+        "#]],
+    );
+    check(
+        "up start released poststart-failed signal:9",
+        expect![[r#"
+            start      release…
+            released   Start poststart…
+            poststart-failed signal:9 2=Unknown(hook failed)
+            signal:9   Exit:137
+        "#]],
+    );
+    check(
+        "up start released exit:0 delete drained undone poststarted",
+        expect![[r#"
+            start      release…
+            released   Start poststart…
+            exit:0     Exit:0
+            delete     drain… deadline…
+            drained    undo[Ready, Guest, Cgroup, Code, Rootfs, Plan] poststop
+            undone     2=pid(7) Delete 3=deleted(0)
+            poststarted
+        "#]],
     );
 }
 
@@ -521,13 +569,13 @@ fn a_task_answers_about_itself_from_create_to_delete() {
     check(
         "up pids stats update close resize checkpoint",
         expect![[r#"
-        pids       2=pids
-        stats      3=stats
-        update     4=update
-        close      close-stdin 5=ok
-        resize     6=resize
-        checkpoint 7=Unimplemented(checkpoint is not supported: a Wasm guest has no state that CRIU could keep)
-    "#]],
+            pids       2=pids
+            stats      3=stats
+            update     4=update
+            close      close-stdin 5=ok
+            resize     6=resize
+            checkpoint 7=Unimplemented(checkpoint is not supported: CRIU cannot bring back a Wasm guest)
+        "#]],
     );
     check(
         "run exit:0 pids stats update close resize exec:e",

@@ -43,6 +43,8 @@ fn under_way(world: &World) -> Vec<fn(&mut World)> {
     when(world.guest, |w| drop(w.exited(Ended::Signal(9), true)));
     when(world.guest, |w| drop(w.reported(Report::Oom)));
     when(world.undoing.is_some(), |w| drop(w.undone()));
+    when(world.releasing, |w| drop(w.released(None)));
+    when(world.releasing, |w| drop(w.released(Some("exec format error"))));
     when(world.poststart, |w| {
         w.poststart = false;
         w.reported(Report::Poststarted { failure: None });
@@ -182,6 +184,8 @@ fn all_short_orders_keep_the_rules() {
     let mut running = created;
     (0..6).for_each(|_| drop(running.done()));
     running.task(TaskCall::Start);
+    explore(&running, 3, &mut seen);
+    running.released(None);
     explore(&running, 4, &mut seen);
     assert!(seen > 50_000, "{seen} orders are too few to mean anything");
 }

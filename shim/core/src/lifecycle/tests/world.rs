@@ -17,6 +17,7 @@ pub(super) struct World {
     pub(super) guest: bool,
     pub(super) killed: bool,
     pub(super) aborted: bool,
+    pub(super) releasing: bool,
     pub(super) poststart: bool,
     pub(super) draining: bool,
     pub(super) deadline: bool,
@@ -74,6 +75,12 @@ impl World {
         self.reported(Report::Exited { exit: exit(ended), oom })
     }
 
+    pub(super) fn released(&mut self, failure: Option<&str>) -> Vec<Effect> {
+        self.releasing = false;
+        let failure = failure.map(|why| Denied::new(Code::Unknown, why));
+        self.reported(Report::Released { failure })
+    }
+
     pub(super) fn undone(&mut self) -> Vec<Effect> {
         let steps = self.undoing.take().expect("something is being undone");
         for step in steps {
@@ -92,6 +99,7 @@ impl World {
                 Effect::Take { step, .. } => self.step = Some(step),
                 Effect::Abort { .. } => self.aborted = true,
                 Effect::Undo { steps, .. } => self.undoing = Some(steps),
+                Effect::Release { .. } => self.releasing = true,
                 Effect::Poststart { .. } => self.poststart = true,
                 Effect::Signal { key, signal: 9 } if key.exec.is_none() => self.killed = true,
                 Effect::SignalAll { signal: 9, .. } => self.killed = true,
@@ -101,8 +109,7 @@ impl World {
                 Effect::Drain { .. } => self.draining = true,
                 Effect::Deadline { .. } => self.deadline = true,
                 Effect::Leave => self.left = true,
-                Effect::Release { .. }
-                | Effect::Signal { .. }
+                Effect::Signal { .. }
                 | Effect::SignalAll { .. }
                 | Effect::Wake { .. }
                 | Effect::AddExec { .. }
@@ -147,7 +154,7 @@ pub(super) fn show(effects: &[Effect]) -> String {
             Effect::ReplyUpdate { ticket, .. } => write!(line, " {ticket}=update"),
             Effect::ReplyResize { ticket, .. } => write!(line, " {ticket}=resize"),
             Effect::Abort { .. } => write!(line, " abort"),
-            Effect::Release { .. } => write!(line, " release"),
+            Effect::Release { .. } => write!(line, " release…"),
             Effect::Poststart { .. } => write!(line, " poststart…"),
             Effect::Freeze { .. } => write!(line, " freeze…"),
             Effect::Thaw { .. } => write!(line, " thaw…"),
