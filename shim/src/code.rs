@@ -4,7 +4,7 @@
 //! writes code to an unnamed file of the cache on descriptor 1 and says one line of JSON on 2.
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use wherry_cache::{Cache, Digest, Entry, FillError, RUN};
+use wherry_core::image::MAX_PROGRAM_BYTES;
 use wherry_core::lifecycle::{Code, Denied};
 use wherry_core::plan::{Profile, Program};
 use wherry_core::spec::Options;
@@ -130,7 +131,12 @@ fn sealed_copy(file: &File) -> std::io::Result<File> {
     let mut copy = File::from(rustix::fs::memfd_create("program", flags)?);
     let mut file = file.try_clone()?;
     file.seek(SeekFrom::Start(0))?;
-    std::io::copy(&mut file, &mut copy)?;
+    // One byte more than may be tells that there are more.
+    let copied = std::io::copy(&mut file.take(MAX_PROGRAM_BYTES + 1), &mut copy)?;
+    if copied > MAX_PROGRAM_BYTES {
+        let why = format!("it has more than the {MAX_PROGRAM_BYTES} bytes that a program may have");
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, why));
+    }
     copy.seek(SeekFrom::Start(0))?;
     let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
     rustix::fs::fcntl_add_seals(&copy, all)?;
@@ -281,7 +287,6 @@ fn tempfile() -> std::io::Result<File> {
 }
 
 fn read_from_start(file: &mut File) -> std::io::Result<String> {
-    use std::io::Read;
     let mut text = String::new();
     file.seek(SeekFrom::Start(0))?;
     file.read_to_string(&mut text)?;

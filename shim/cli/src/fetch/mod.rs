@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
-use wherry_core::image::{Descriptor, Document, Platform};
+use wherry_core::image::{Descriptor, Document, MAX_PROGRAM_BYTES, Platform};
 
 use crate::args::Fetch;
 use grpc::{Connection, Failure};
@@ -121,11 +121,21 @@ async fn read(containerd: &mut Connection, digest: &str) -> Result<Vec<u8>, Fail
 /// Writes the blob out, and makes sure that it is what its digest says.
 async fn copy(containerd: &mut Connection, layer: &Descriptor) -> anyhow::Result<()> {
     use sha2::Digest;
+    if layer.size > MAX_PROGRAM_BYTES {
+        bail!(
+            "the layer {} has {} bytes, and a program may have {MAX_PROGRAM_BYTES}",
+            layer.digest,
+            layer.size
+        );
+    }
+    let mut left = layer.size;
     let mut hash = sha2::Sha256::new();
     let mut out = io::stdout().lock();
     let request = ReadRequest { digest: layer.digest.clone(), offset: 0, size: 0 };
     containerd
         .stream("/containerd.services.content.v1.Content/Read", &request, |part: ReadResponse| {
+            // No more than it says it has, whatever comes.
+            left = left.checked_sub(part.data.len() as u64).ok_or(io::ErrorKind::FileTooLarge)?;
             hash.update(&part.data);
             out.write_all(&part.data)
         })

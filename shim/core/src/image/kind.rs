@@ -5,6 +5,10 @@ use std::fmt;
 /// As many bytes of a file as [`Kind::of`] wants to see. Enough for a licence in front of `.wat` text.
 pub const PREFIX: usize = 4096;
 
+/// No program is larger: what browsers take of a module, too (WebAssembly JavaScript Interface,
+/// "Implementation-defined Limits").
+pub const MAX_PROGRAM_BYTES: u64 = 1 << 30;
+
 /// Wasmtime marks its ELF files with this OS ABI (`wasmtime-environ`, `obj::ELFOSABI_WASMTIME`).
 const ELFOSABI_WASMTIME: u8 = 200;
 

@@ -10,5 +10,5 @@
 mod kind;
 mod layers;
 
-pub use kind::{Kind, PREFIX};
+pub use kind::{Kind, MAX_PROGRAM_BYTES, PREFIX};
 pub use layers::{Descriptor, Document, Manifest, Platform, Refusal, WASM_CONFIG, WASM_LAYERS};
