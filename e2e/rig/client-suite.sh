@@ -7,7 +7,7 @@
 #
 # FOLDER holds `layout`, the OCI layout of the images, and is on a disk (overlayfs wants one), not below /tmp.
 # The programs client.test and registry, and the sources of the suite, are in the rig (fetch.sh client-suite).
-# Flags go to client.test. When this ends, however it ends, its processes and mounts are gone with it.
+# Flags go to client.test; RUNC_FLAVOR too: other than runc, tests that wrap runc or use it themselves are skipped. When this ends, however it ends, its processes and mounts are gone with it.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/lib.sh"
@@ -78,7 +78,7 @@ inside() { # FOLDER RUNTIME FLAG…
   cd "$suite/source/integration/client"
   # The end of this process is the end of the process namespace, and of everything that the suite left running.
   env -i PATH="$PATH" HOME=/root TMPDIR=/tmp SSL_CERT_FILE="$folder/registry.pem" TEST_RUNTIME="$runtime" \
-    "$suite/client.test" -test.v -test.root -no-criu "$@"
+    RUNC_FLAVOR="${RUNC_FLAVOR:-runc}" "$suite/client.test" -test.v -test.root -no-criu "$@"
 }
 
 case $1 in

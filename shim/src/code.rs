@@ -3,6 +3,7 @@
 //! Nothing is compiled here. `wherry compile` runs in its jail, reads the program on descriptor 0,
 //! writes code to an unnamed file of the cache on descriptor 1 and says one line of JSON on 2.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
@@ -293,12 +294,25 @@ fn read_from_start(file: &mut File) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// A program that is installed in the folder of this one.
+/// A program that is installed with this one.
 pub(crate) fn beside(name: &str) -> Result<PathBuf, Denied> {
     let own = std::fs::read_link("/proc/self/exe").map_err(|e| {
         Denied::new(Code::Unknown, format!("cannot tell where this program is: {e}"))
     })?;
-    Ok(own.with_file_name(name))
+    Ok(installed(&own, &std::env::var_os("PATH").unwrap_or_default(), name))
+}
+
+/// In the folder of this program; else where containerd, whose PATH it is, finds shims. A client may name any file
+/// as the shim, and containerd's own suite names a copy that lies alone in /tmp (WithRuntimePath).
+fn installed(own: &Path, path: &OsStr, name: &str) -> PathBuf {
+    let beside = own.with_file_name(name);
+    if beside.exists() {
+        return beside;
+    }
+    // A relative folder would be one of the bundle's.
+    let folders = std::env::split_paths(path).filter(|folder| folder.is_absolute());
+    let found = folders.map(|folder| folder.join(name)).find(|file| file.is_file());
+    found.unwrap_or(beside)
 }
 
 fn own(file: &File) -> Result<File, Denied> {
@@ -327,6 +341,20 @@ fn unusable(error: &wherry_cache::Error) -> Denied {
 mod tests {
     use super::*;
     use std::io::Write;
+
+    /// What containerd's TestContainerStartWithAbsRuntimePath does.
+    #[test]
+    fn a_copy_of_the_shim_finds_the_other_programs_where_containerd_looks() {
+        let folder = std::env::temp_dir().join(format!("wherry-installed-{}", std::process::id()));
+        let (there, copy) = (folder.join("bin"), folder.join("copy/shim"));
+        std::fs::create_dir_all(&there).unwrap();
+        std::fs::write(there.join("wherry"), "").unwrap();
+        let path = std::env::join_paths([Path::new("."), &folder, &there]).unwrap();
+        assert_eq!(installed(&copy, &path, "wherry"), there.join("wherry"));
+        assert_eq!(installed(&there.join("shim"), OsStr::new(""), "wherry"), there.join("wherry"));
+        assert_eq!(installed(&copy, &path, "missing"), folder.join("copy/missing"));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 
     /// A container that shares a volume with another one could change a program after its digest
     /// was taken and before it was compiled, and have its own code kept under that digest.

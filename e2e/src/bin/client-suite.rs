@@ -98,6 +98,7 @@ fn run(column: Column, only: Option<&str>) -> Result<Run> {
     if let Some(only) = only {
         suite.arg(format!("-test.run={only}"));
     }
+    suite.env("RUNC_FLAVOR", column.runc_flavor());
     suite.env("PATH", search_path(column, folder.path())?);
     suite.stdout(File::create(&log)?).stderr(File::create(log.with_extension("err"))?);
     println!("{}: running; {} tells more", column.name(), log.display());

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_string,
@@ -19,44 +19,76 @@ use crate::error::Doing;
 use crate::resolve::open_in_root;
 use crate::sys::MountAttr;
 
-/// An empty, read-only folder to lay over others. One file system serves them all: to make one
-/// takes longer than all the rest.
-#[derive(Debug, Default)]
+/// A read-only file system to lay over folders. One serves them all: to make one takes longer than all the rest.
+///
+/// Its root covers the guest's own process in procfs, with a few files; a folder in it, which is empty, covers
+/// everything else.
+#[derive(Debug)]
 pub(super) struct Veil {
+    files: Vec<(&'static str, String)>,
     attached: Option<OwnedFd>,
 }
 
+/// A process has such a folder anyway.
+const EMPTY: &str = "fd";
+
 impl Veil {
-    /// Covers a folder.
+    /// `files` are those of the root: name and content.
+    pub(super) fn new(files: Vec<(&'static str, String)>) -> Veil {
+        Veil { files, attached: None }
+    }
+
+    /// Covers a folder with nothing.
     pub(super) fn cover(&mut self, folder: &OwnedFd) -> rustix::io::Result<()> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         match &self.attached {
-            Some(first) => {
-                let flags = OpenTreeFlags::OPEN_TREE_CLONE
-                    | OpenTreeFlags::OPEN_TREE_CLOEXEC
-                    | OpenTreeFlags::AT_EMPTY_PATH;
-                attach(open_tree(first, "", flags)?, folder)
-            }
+            Some(first) => attach(open_tree(first, EMPTY, flags)?, folder),
             None => {
-                let veil = empty()?;
-                attach(&veil, folder)?;
-                self.attached = Some(veil);
-                Ok(())
+                // A part can be had only of what is mounted; then it lies on top of that.
+                let first = self.lay(folder)?;
+                attach(open_tree(first, EMPTY, flags)?, folder)
             }
         }
     }
+
+    /// Covers the folder of the guest's own process.
+    pub(super) fn cover_own(&mut self, folder: &OwnedFd) -> rustix::io::Result<()> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_EMPTY_PATH;
+        match &self.attached {
+            Some(first) => attach(open_tree(first, "", flags)?, folder),
+            None => self.lay(folder).map(|_| ()),
+        }
+    }
+
+    fn lay(&mut self, folder: &OwnedFd) -> rustix::io::Result<&OwnedFd> {
+        let made = make(&self.files)?;
+        attach(&made, folder)?;
+        Ok(self.attached.insert(made))
+    }
 }
 
-fn empty() -> rustix::io::Result<OwnedFd> {
+fn make(files: &[(&'static str, String)]) -> rustix::io::Result<OwnedFd> {
     let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(&fs, "source", "tmpfs")?;
     fsconfig_set_string(&fs, "mode", "0555")?;
-    fsconfig_set_string(&fs, "nr_inodes", "2")?;
+    fsconfig_set_string(&fs, "nr_inodes", "8")?;
     fsconfig_create(&fs)?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
-        | MountAttrFlags::MOUNT_ATTR_NOSUID
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    let made = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    rustix::fs::mkdirat(&made, EMPTY, Mode::from(0o555))?;
+    for (name, content) in files {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&made, *name, flags, Mode::from(0o444))?;
+        // A page of tmpfs is written whole.
+        rustix::io::write(&file, content.as_bytes())?;
+    }
+    let readonly = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+    attributes::change(&made, readonly, false)?;
+    Ok(made)
 }
 
 /// Folders under an empty one, files under `/dev/null` (runc `maskPaths`). What is not there needs

@@ -4,8 +4,9 @@
 //! guest could open `/proc/self/mem`, it could write the engine's memory and be out of its
 //! sandbox with two calls. So in every procfs of the container
 //!
-//! - the folder of this process, as numbered there, lies under an empty one, which also covers
-//!   what `/proc/self` and `/proc/thread-self` point to;
+//! - the folder of this process, as numbered there, lies under another, which also covers what
+//!   `/proc/self` and `/proc/thread-self` point to, and has of it only a `status` that says who the
+//!   guest is: WASI has no getuid, and `id` would otherwise call every user root;
 //! - nothing can be written at all: the kernel finds `/proc/<n>` for every *thread* too, whose
 //!   numbers are not known yet, and `mem` there is the same memory.
 //!
@@ -17,6 +18,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+
+use wherry_core::plan;
 
 use super::paths::Veil;
 use super::root::Root;
@@ -47,12 +50,24 @@ pub(super) fn hide(root: &Root, host: &Host, veil: &mut Veil) -> Result<()> {
     Ok(())
 }
 
+/// What the guest reads in the folder of its own process: the lines of proc_pid_status(5) that it may know.
+pub(super) fn own_files(sandbox: &plan::Sandbox) -> Vec<(&'static str, String)> {
+    let user = &sandbox.user;
+    let four = |id: u32| format!("{id}\t{id}\t{id}\t{id}");
+    let groups: String = user.additional_gids.iter().map(|gid| format!("{gid} ")).collect();
+    let (uid, gid) = (four(user.uid), four(user.gid));
+    let status = format!(
+        "Name:\twherry-guest\nState:\tR (running)\nUid:\t{uid}\nGid:\t{gid}\nGroups:\t{groups}\n"
+    );
+    vec![("status", status)]
+}
+
 fn hide_in(procfs: &OwnedFd, veil: &mut Veil) -> rustix::io::Result<()> {
     // Without a number there this process is not in it.
     if let Ok(own) = rustix::fs::readlinkat(procfs, "self", Vec::new()) {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::openat(procfs, own, flags, Mode::empty())?;
-        veil.cover(&folder)?;
+        veil.cover_own(&folder)?;
     }
     let readonly = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
     attributes::change(procfs, readonly, false)

@@ -47,10 +47,10 @@ pub(super) fn prepare(
 
 /// Everything after the hooks, up to being inside.
 pub(super) fn finish(sandbox: &plan::Sandbox, root: &Root, host: &Host) -> Result<()> {
-    let mut veil = paths::Veil::default();
+    let mut veil = paths::Veil::new(procfs::own_files(sandbox));
     paths::make_readonly(sandbox, root)?;
-    paths::mask(sandbox, root, &mut veil)?;
     procfs::hide(root, host, &mut veil)?;
+    paths::mask(sandbox, root, &mut veil)?;
     for one in &sandbox.mounts {
         mount::close(one, root)?;
     }

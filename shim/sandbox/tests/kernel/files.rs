@@ -171,16 +171,18 @@ fn the_guest_does_not_find_its_own_process() {
     let mut rig = Rig::new();
     rig.mount(bind("/proc", "/data/hostproc"));
     expect![[r#"
-        ls /proc/1: 
+        ls /proc/1: fd status
+        ls /proc/1/fd: 
         open-rw /proc/self/mem: entity not found
         open-rw /proc/1/mem: entity not found
         open-rw /proc/thread-self/mem: entity not found
         thread-mem rw: read-only filesystem or storage medium
         open /proc/meminfo: opened
-        ls /data/hostproc/self: 
+        ls /data/hostproc/self: fd status
     "#]]
     .assert_eq(&rig.run(&[
         "ls /proc/1",
+        "ls /proc/1/fd",
         "open-rw /proc/self/mem",
         "open-rw /proc/1/mem",
         "open-rw /proc/thread-self/mem",

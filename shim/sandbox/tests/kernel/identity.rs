@@ -153,3 +153,24 @@ fn sysctls_of_a_namespace_are_set() {
         "cat /proc/sys/kernel/shmmni",
     ]));
 }
+
+/// WASI has no getuid: `id` in a container reads this, and called everybody root without it.
+#[test]
+fn a_guest_can_read_who_it_is_and_nothing_more_of_its_process() {
+    let mut rig = Rig::new();
+    rig.sandbox.user.uid = 33;
+    rig.sandbox.user.gid = 34;
+    rig.sandbox.user.additional_gids = vec![5, 6];
+    expect![[r#"
+        cat /proc/self/status: Name:	wherry-guest|State:	R (running)|Uid:	33	33	33	33|Gid:	34	34	34	34|Groups:	5 6
+        write /proc/self/status: permission denied
+        cat /proc/self/maps: entity not found
+        ls /proc/acpi: 
+    "#]]
+    .assert_eq(&rig.run(&[
+        "cat /proc/self/status",
+        "write /proc/self/status",
+        "cat /proc/self/maps",
+        "ls /proc/acpi",
+    ]));
+}
