@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use containerd_client::types::Mount;
 use serde_json::{Value, json};
-use wherry_e2e::client::NewContainer;
+use wherry_e2e::client::{NewContainer, Stdio};
 use wherry_e2e::command::until;
 use wherry_e2e::pipes::Pipes;
 use wherry_e2e::rig::Runtime;
@@ -32,6 +32,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) given: Given,
     pub(crate) tasks: Tasks,
     pub(crate) creation: Creation,
+    /// What the task has been created with, one time or more.
+    pub(crate) stdio: Vec<Stdio>,
     /// What every process was given, by its exec id; init's is empty.
     pub(crate) streams: BTreeMap<String, Streams>,
     pub(crate) pids: Pids,
@@ -78,6 +80,7 @@ impl<'a> Stage<'a> {
             id,
             given,
             tasks: Tasks::Daemon(Daemon(ground.containerd.client())),
+            stdio: vec![creation.stdio.clone()],
             creation,
             streams: BTreeMap::from([(String::new(), streams)]),
             pids: Pids::default(),
@@ -150,7 +153,10 @@ impl<'a> Stage<'a> {
             State::Paused => steps.push("pause"),
             State::Stopped(_) => steps.push("wait"),
             State::Killed => steps.extend(["kill", "wait"]),
-            State::Deleted => steps.extend(["wait", "delete"]),
+            State::Deleted => {
+                steps.extend(["wait", "delete"]);
+                self.deleted.insert("");
+            }
         }
         for step in steps {
             let call = match step {
@@ -198,7 +204,7 @@ impl<'a> Stage<'a> {
         let Told::Exit(exit) = ask(Call::Wait).context("wait")? else { bail!("no exit") };
         self.settle("");
         if state.status != wherry_e2e::tasks::Status::Stopped {
-            published = format!("exit {} ", exit.status);
+            published = format!("exit {}, ", exit.status);
         }
         ask(Call::Delete).context("delete")?;
         Ok(format!("{published}delete {}", exit.status))
@@ -206,13 +212,12 @@ impl<'a> Stage<'a> {
 
     /// The events of the whole life, once they are `enough`.
     pub(crate) fn events(&self, enough: impl Fn(&str) -> bool) -> String {
-        let stdio = &self.creation.stdio;
-        let facts = Facts { id: &self.id, pids: &self.pids, stdio, began: self.began };
+        let facts = Facts { id: &self.id, pids: &self.pids, stdio: &self.stdio, began: self.began };
         let mut told = String::new();
         until(Duration::from_secs(5), || {
             let all = self.ground.events.whole(&self.id);
             let all: Vec<String> = all.iter().map(|e| events::render(e, &facts)).collect();
-            told = all.join(" ");
+            told = all.join(", ");
             enough(&told)
         });
         told

@@ -106,7 +106,12 @@ impl Stage<'_> {
     }
 
     /// A creation with the flaw that `words` name.
-    fn flawed(&self, words: &str) -> Result<Creation, String> {
+    fn flawed(&mut self, words: &str) -> Result<Creation, String> {
+        if self.deleted.remove("") {
+            self.creation.stdio = self.renew("", self.given.stdin, self.given.terminal);
+            self.stdio.push(self.creation.stdio.clone());
+            self.pids.begin("");
+        }
         let mut creation = self.creation.clone();
         let config = creation.bundle.join("config.json");
         let told = |error: std::io::Error| error.to_string();
@@ -141,16 +146,11 @@ impl Stage<'_> {
             }
             rest = after;
         }
-        if self.deleted.remove(exec) {
-            self.streams.remove(exec);
-        }
-        self.folders += 1;
-        let folder = format!("io-{}-{}", self.id, self.folders);
-        let folder = self.ground.containerd.place.path(&folder);
         // One that is refused changes nothing for that which has the id.
-        let streams = self.streams.entry(exec.to_string());
-        let stdio = streams.or_insert_with(|| Streams::new(folder, stdin, terminal));
-        let stdio = stdio.pipes.stdio.clone();
+        let stdio = match self.streams.get(exec) {
+            Some(streams) if !self.deleted.remove(exec) => streams.pipes.stdio.clone(),
+            _ => self.renew(exec, stdin, terminal),
+        };
         let process = match rest {
             "nonsense" => "{".to_string(),
             program => {
@@ -161,6 +161,17 @@ impl Stage<'_> {
             }
         };
         Call::Exec { process: process.into_bytes(), stdio }
+    }
+
+    /// Streams for a process that is to be.
+    fn renew(&mut self, exec: &str, stdin: bool, terminal: bool) -> Stdio {
+        self.folders += 1;
+        let folder = format!("io-{}-{}", self.id, self.folders);
+        let folder = self.ground.containerd.place.path(&folder);
+        let streams = Streams::new(folder, stdin, terminal);
+        let stdio = streams.pipes.stdio.clone();
+        self.streams.insert(exec.to_string(), streams);
+        stdio
     }
 
     fn waited(&mut self, exec: &str) -> Answer {

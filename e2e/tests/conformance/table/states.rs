@@ -196,7 +196,7 @@ pub(crate) const ROWS: &[Row] = &[
             shutdown    -> ok | DataLoss: disconnected
             leaves      -> ok
         ",
-        events: "start exit 137 delete 137",
+        events: "start, exit 137, delete 137",
         source: "task/service.go Connect, Shutdown",
     },
     Row {
