@@ -42,6 +42,7 @@ pub(crate) struct Stage<'a> {
     pub(crate) deleted: BTreeSet<&'static str>,
     /// How many folders of FIFOs there have been.
     pub(crate) folders: u32,
+    pub(crate) second: Option<Box<Stage<'a>>>,
     pub(crate) began: i64,
 }
 
@@ -70,11 +71,27 @@ impl<'a> Stage<'a> {
         row: &Row,
         id: String,
     ) -> Result<Stage<'a>> {
-        let given = row.given;
+        let mut stage = Stage::bare(ground, runtime, row.given, id);
+        match level {
+            Level::Containerd => stage.make_container()?,
+            Level::Shim => {
+                stage.make_bundle()?;
+                let containerd = &ground.containerd;
+                // Ours serves both names; the one that this containerd would ask its own shim for is asked.
+                let service = Service::of(containerd.version);
+                let bundle = &stage.creation.bundle;
+                let shim = Shim::start(containerd, runtime, service, bundle, &stage.id)?;
+                stage.tasks = Tasks::Shim(shim);
+            }
+        }
+        Ok(stage)
+    }
+
+    fn bare(ground: &'a Ground, runtime: Runtime, given: Given, id: String) -> Stage<'a> {
         let folder = ground.containerd.place.path(&format!("io-{id}"));
         let streams = Streams::new(folder, given.stdin, given.terminal);
         let creation = Creation { stdio: streams.pipes.stdio.clone(), ..Creation::default() };
-        let mut stage = Stage {
+        Stage {
             ground,
             runtime,
             id,
@@ -87,13 +104,18 @@ impl<'a> Stage<'a> {
             waiting: Vec::new(),
             deleted: BTreeSet::new(),
             folders: 0,
+            second: None,
             began: seen::now(),
-        };
-        match level {
-            Level::Containerd => stage.make_container()?,
-            Level::Shim => stage.make_bundle()?,
         }
-        Ok(stage)
+    }
+
+    /// Another task of the same kind in the same shim, as in a pod.
+    pub(crate) fn beside(&self) -> Result<Stage<'a>> {
+        let mut second =
+            Stage::bare(self.ground, self.runtime, self.given, format!("{}-2", self.id));
+        second.make_bundle()?;
+        second.tasks = self.tasks.clone();
+        Ok(second)
     }
 
     fn make_container(&mut self) -> Result<()> {
@@ -122,11 +144,6 @@ impl<'a> Stage<'a> {
             target: String::new(),
             options: vec!["rbind".into(), "rw".into()],
         }];
-        let containerd = &self.ground.containerd;
-        // Ours serves both names; the one that this containerd would ask its own shim for is asked.
-        let service = Service::of(containerd.version);
-        let shim = Shim::start(containerd, self.runtime, service, &bundle, &self.id)?;
-        self.tasks = Tasks::Shim(shim);
         self.creation.bundle = bundle;
         Ok(())
     }
@@ -194,6 +211,9 @@ impl<'a> Stage<'a> {
 
     /// Ends and forgets the task, whatever state it is in, and tells what this publishes.
     pub(crate) fn clear(&mut self) -> Result<String> {
+        if let Some(second) = &mut self.second {
+            second.clear()?;
+        }
         let ask = |call| self.tasks.ask(&self.id, "", &call);
         let Ok(Told::State(state)) = ask(Call::State) else { return Ok(String::new()) };
         let mut published = String::new();
@@ -238,12 +258,16 @@ impl<'a> Stage<'a> {
                 // One that has left already can't be asked to.
                 tasks.ask(&self.id, "", &Call::Shutdown).ok();
                 let left = shim.leaves();
-                let cleaned = shim.clean(containerd, self.runtime, &self.id);
+                if let Some(second) = self.second {
+                    shim.clean(containerd, self.runtime, &second.creation.bundle, &second.id)?;
+                }
+                let bundle = &self.creation.bundle;
+                let cleaned = shim.clean(containerd, self.runtime, bundle, &self.id);
                 // containerd's own, up to 1.7, does not know what to do where nothing was created.
                 if self.runtime == Runtime::Wherry {
                     cleaned?;
                 }
-                fs::remove_dir_all(&self.creation.bundle)?;
+                fs::remove_dir_all(bundle)?;
                 if !left {
                     bail!("the shim does not leave");
                 }

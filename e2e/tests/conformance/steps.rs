@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 impl Stage<'_> {
     /// Takes one step and tells what it saw.
     pub(crate) fn take(&mut self, step: &Step) -> String {
+        if step.second {
+            return self.second(step);
+        }
         let told = match step.verb {
             "waiting" => {
                 let (tasks, id, exec) = (self.tasks.clone(), self.id.clone(), step.exec);
@@ -58,6 +61,19 @@ impl Stage<'_> {
             self.settle(step.exec);
         }
         self.write_down(step.exec, told)
+    }
+
+    /// The same of the other task, which is there once it is asked about.
+    fn second(&mut self, step: &Step) -> String {
+        if self.second.is_none() {
+            match self.beside() {
+                Ok(second) => self.second = Some(Box::new(second)),
+                Err(error) => return format!("{error:#}"),
+            }
+        }
+        let mut step = *step;
+        step.second = false;
+        self.second.as_mut().map(|second| second.take(&step)).unwrap_or_default()
     }
 
     fn shim(&self) -> Option<&Shim> {
