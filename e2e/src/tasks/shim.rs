@@ -67,7 +67,6 @@ pub struct Shim {
     client: Client,
     pub service: Service,
     socket: PathBuf,
-    bundle: PathBuf,
     /// What it logs there is read by nobody, but there has to be somebody who could.
     _log: Arc<File>,
 }
@@ -98,8 +97,7 @@ impl Shim {
         let socket = containerd.place.inside(&path);
         let client = Client::connect(&format!("unix://{}", socket.display()))
             .map_err(|error| anyhow::anyhow!("{}: {error}", socket.display()))?;
-        let bundle = bundle.to_path_buf();
-        Ok(Shim { client, service, socket, bundle, _log: Arc::new(log) })
+        Ok(Shim { client, service, socket, _log: Arc::new(log) })
     }
 
     /// Whether the shim has taken its socket away, as it does when it leaves.
@@ -108,8 +106,14 @@ impl Shim {
     }
 
     /// Runs the `delete` action, as containerd does after every task.
-    pub fn clean(&self, containerd: &Containerd, runtime: Runtime, id: &str) -> Result<()> {
-        run(containerd, runtime, &self.bundle, id, "delete").map(drop)
+    pub fn clean(
+        &self,
+        containerd: &Containerd,
+        runtime: Runtime,
+        bundle: &Path,
+        id: &str,
+    ) -> Result<()> {
+        run(containerd, runtime, bundle, id, "delete").map(drop)
     }
 
     fn call<R: Message>(

@@ -133,7 +133,7 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
     differs("exec.in-created", "e.start", "FailedPrecondition: is not running", EARLY).ends(),
     differs("exec.while-paused", "f.start", "FailedPrecondition: paused", CODE),
     differs("task.out-of-memory", "wait", "exit 134", GROW),
-    differs("task.out-of-memory", "events", "start exit 134", GROW),
+    differs("task.out-of-memory", "events", "start, exit 134", GROW),
 ];
 
 const TERM: &str = "A process that is the first of its PID namespace does not hear a signal that it has no handler for, so \

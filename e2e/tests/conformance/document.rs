@@ -70,7 +70,7 @@ fn render(rows: &[Row]) -> String {
 const LANGUAGE: &str = "
 ## Table
 
-A step is a call, of the task or with `e.` of its exec `e`, and what it answers: a value, or a code with a part of its
+A step is a call, of the task or with `e.` of its exec `e` (`2/`: of a second task of the same shim), and what it answers: a value, or a code with a part of its
 sentence. `|` stands between answers that are all right, where containerd's shim has a race; `//` between what a shim
 answers and what containerd makes of it. Steps in italics are asked of Wherry only: runc's shim would wait for ever, or
 not survive them. `waiting` begins a Wait that `waited` ends, `cgroup` reads a limit from the kernel, `leaves` watches

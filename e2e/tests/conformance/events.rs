@@ -11,7 +11,8 @@ use crate::seen::Pids;
 pub(crate) struct Facts<'a> {
     pub(crate) id: &'a str,
     pub(crate) pids: &'a Pids,
-    pub(crate) stdio: &'a Stdio,
+    /// One for each time that the task was created.
+    pub(crate) stdio: &'a [Stdio],
     /// Seconds since 1970 before which nothing of the task can have happened.
     pub(crate) began: i64,
 }
@@ -64,15 +65,17 @@ pub(crate) fn render(event: &Event, facts: &Facts<'_>) -> String {
         other => (other.to_string(), vec![]),
     };
     let wrong: Vec<&str> = wrong.into_iter().flatten().collect();
-    if wrong.is_empty() { text } else { format!("{text} ({})", wrong.join(", ")) }
+    if wrong.is_empty() { text } else { format!("{text} ({})", wrong.join(" and ")) }
 }
 
 type Rendered = (String, Vec<Option<&'static str>>);
 
 fn create(told: &message::TaskCreate, facts: &Facts<'_>) -> Rendered {
     let io = &told.io;
-    let same = (&io.stdin, &io.stdout, &io.stderr, io.terminal)
-        == (&facts.stdio.stdin, &facts.stdio.stdout, &facts.stdio.stderr, facts.stdio.terminal);
+    let same = facts.stdio.iter().any(|mine| {
+        (&io.stdin, &io.stdout, &io.stderr, io.terminal)
+            == (&mine.stdin, &mine.stdout, &mine.stderr, mine.terminal)
+    });
     let wrong = vec![
         facts.pid("", told.pid),
         told.bundle.is_empty().then_some("no bundle"),

@@ -1,4 +1,5 @@
-//! The language of the table: one step a line, `[exec.]verb words -> expectation`.
+//! The language of the table: one step a line, `[exec.]verb words -> expectation`. Behind `2/` it is about a second
+//! task of the same shim.
 //!
 //! An expectation is what [`crate::stage`] writes down, or a code with a part of its sentence:
 //! `NotFound: already finished`. ` | ` separates what is right as well (where containerd's shim itself has a race),
@@ -29,6 +30,8 @@ impl Level {
 pub(crate) struct Step {
     /// As written, before the arrow: its name in the table.
     pub(crate) text: &'static str,
+    /// About the other task.
+    pub(crate) second: bool,
     /// The exec that is meant; empty for init.
     pub(crate) exec: &'static str,
     pub(crate) verb: &'static str,
@@ -58,8 +61,9 @@ fn step(line: &'static str) -> Step {
     let (text, expected) = (text.trim(), expected.trim());
     let (ours, text) = text.strip_prefix("! ").map_or((false, text), |text| (true, text));
     let (head, words) = text.split_once(' ').unwrap_or((text, ""));
+    let (second, head) = head.strip_prefix("2/").map_or((false, head), |head| (true, head));
     let (exec, verb) = head.split_once('.').unwrap_or(("", head));
-    Step { text, exec, verb, words, ours, expected }
+    Step { text, second, exec, verb, words, ours, expected }
 }
 
 /// The part of an expectation that is about this level.

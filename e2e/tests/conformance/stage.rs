@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use containerd_client::types::Mount;
 use serde_json::{Value, json};
-use wherry_e2e::client::NewContainer;
+use wherry_e2e::client::{NewContainer, Stdio};
 use wherry_e2e::command::until;
 use wherry_e2e::pipes::Pipes;
 use wherry_e2e::rig::Runtime;
@@ -32,6 +32,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) given: Given,
     pub(crate) tasks: Tasks,
     pub(crate) creation: Creation,
+    /// What the task has been created with, one time or more.
+    pub(crate) stdio: Vec<Stdio>,
     /// What every process was given, by its exec id; init's is empty.
     pub(crate) streams: BTreeMap<String, Streams>,
     pub(crate) pids: Pids,
@@ -40,6 +42,7 @@ pub(crate) struct Stage<'a> {
     pub(crate) deleted: BTreeSet<&'static str>,
     /// How many folders of FIFOs there have been.
     pub(crate) folders: u32,
+    pub(crate) second: Option<Box<Stage<'a>>>,
     pub(crate) began: i64,
 }
 
@@ -68,29 +71,51 @@ impl<'a> Stage<'a> {
         row: &Row,
         id: String,
     ) -> Result<Stage<'a>> {
-        let given = row.given;
+        let mut stage = Stage::bare(ground, runtime, row.given, id);
+        match level {
+            Level::Containerd => stage.make_container()?,
+            Level::Shim => {
+                stage.make_bundle()?;
+                let containerd = &ground.containerd;
+                // Ours serves both names; the one that this containerd would ask its own shim for is asked.
+                let service = Service::of(containerd.version);
+                let bundle = &stage.creation.bundle;
+                let shim = Shim::start(containerd, runtime, service, bundle, &stage.id)?;
+                stage.tasks = Tasks::Shim(shim);
+            }
+        }
+        Ok(stage)
+    }
+
+    fn bare(ground: &'a Ground, runtime: Runtime, given: Given, id: String) -> Stage<'a> {
         let folder = ground.containerd.place.path(&format!("io-{id}"));
         let streams = Streams::new(folder, given.stdin, given.terminal);
         let creation = Creation { stdio: streams.pipes.stdio.clone(), ..Creation::default() };
-        let mut stage = Stage {
+        Stage {
             ground,
             runtime,
             id,
             given,
             tasks: Tasks::Daemon(Daemon(ground.containerd.client())),
+            stdio: vec![creation.stdio.clone()],
             creation,
             streams: BTreeMap::from([(String::new(), streams)]),
             pids: Pids::default(),
             waiting: Vec::new(),
             deleted: BTreeSet::new(),
             folders: 0,
+            second: None,
             began: seen::now(),
-        };
-        match level {
-            Level::Containerd => stage.make_container()?,
-            Level::Shim => stage.make_bundle()?,
         }
-        Ok(stage)
+    }
+
+    /// Another task of the same kind in the same shim, as in a pod.
+    pub(crate) fn beside(&self) -> Result<Stage<'a>> {
+        let mut second =
+            Stage::bare(self.ground, self.runtime, self.given, format!("{}-2", self.id));
+        second.make_bundle()?;
+        second.tasks = self.tasks.clone();
+        Ok(second)
     }
 
     fn make_container(&mut self) -> Result<()> {
@@ -119,11 +144,6 @@ impl<'a> Stage<'a> {
             target: String::new(),
             options: vec!["rbind".into(), "rw".into()],
         }];
-        let containerd = &self.ground.containerd;
-        // Ours serves both names; the one that this containerd would ask its own shim for is asked.
-        let service = Service::of(containerd.version);
-        let shim = Shim::start(containerd, self.runtime, service, &bundle, &self.id)?;
-        self.tasks = Tasks::Shim(shim);
         self.creation.bundle = bundle;
         Ok(())
     }
@@ -150,7 +170,10 @@ impl<'a> Stage<'a> {
             State::Paused => steps.push("pause"),
             State::Stopped(_) => steps.push("wait"),
             State::Killed => steps.extend(["kill", "wait"]),
-            State::Deleted => steps.extend(["wait", "delete"]),
+            State::Deleted => {
+                steps.extend(["wait", "delete"]);
+                self.deleted.insert("");
+            }
         }
         for step in steps {
             let call = match step {
@@ -188,6 +211,9 @@ impl<'a> Stage<'a> {
 
     /// Ends and forgets the task, whatever state it is in, and tells what this publishes.
     pub(crate) fn clear(&mut self) -> Result<String> {
+        if let Some(second) = &mut self.second {
+            second.clear()?;
+        }
         let ask = |call| self.tasks.ask(&self.id, "", &call);
         let Ok(Told::State(state)) = ask(Call::State) else { return Ok(String::new()) };
         let mut published = String::new();
@@ -198,7 +224,7 @@ impl<'a> Stage<'a> {
         let Told::Exit(exit) = ask(Call::Wait).context("wait")? else { bail!("no exit") };
         self.settle("");
         if state.status != wherry_e2e::tasks::Status::Stopped {
-            published = format!("exit {} ", exit.status);
+            published = format!("exit {}, ", exit.status);
         }
         ask(Call::Delete).context("delete")?;
         Ok(format!("{published}delete {}", exit.status))
@@ -206,13 +232,12 @@ impl<'a> Stage<'a> {
 
     /// The events of the whole life, once they are `enough`.
     pub(crate) fn events(&self, enough: impl Fn(&str) -> bool) -> String {
-        let stdio = &self.creation.stdio;
-        let facts = Facts { id: &self.id, pids: &self.pids, stdio, began: self.began };
+        let facts = Facts { id: &self.id, pids: &self.pids, stdio: &self.stdio, began: self.began };
         let mut told = String::new();
         until(Duration::from_secs(5), || {
             let all = self.ground.events.whole(&self.id);
             let all: Vec<String> = all.iter().map(|e| events::render(e, &facts)).collect();
-            told = all.join(" ");
+            told = all.join(", ");
             enough(&told)
         });
         told
@@ -233,12 +258,16 @@ impl<'a> Stage<'a> {
                 // One that has left already can't be asked to.
                 tasks.ask(&self.id, "", &Call::Shutdown).ok();
                 let left = shim.leaves();
-                let cleaned = shim.clean(containerd, self.runtime, &self.id);
+                if let Some(second) = self.second {
+                    shim.clean(containerd, self.runtime, &second.creation.bundle, &second.id)?;
+                }
+                let bundle = &self.creation.bundle;
+                let cleaned = shim.clean(containerd, self.runtime, bundle, &self.id);
                 // containerd's own, up to 1.7, does not know what to do where nothing was created.
                 if self.runtime == Runtime::Wherry {
                     cleaned?;
                 }
-                fs::remove_dir_all(&self.creation.bundle)?;
+                fs::remove_dir_all(bundle)?;
                 if !left {
                     bail!("the shim does not leave");
                 }

@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 impl Stage<'_> {
     /// Takes one step and tells what it saw.
     pub(crate) fn take(&mut self, step: &Step) -> String {
+        if step.second {
+            return self.second(step);
+        }
         let told = match step.verb {
             "waiting" => {
                 let (tasks, id, exec) = (self.tasks.clone(), self.id.clone(), step.exec);
@@ -58,6 +61,19 @@ impl Stage<'_> {
             self.settle(step.exec);
         }
         self.write_down(step.exec, told)
+    }
+
+    /// The same of the other task, which is there once it is asked about.
+    fn second(&mut self, step: &Step) -> String {
+        if self.second.is_none() {
+            match self.beside() {
+                Ok(second) => self.second = Some(Box::new(second)),
+                Err(error) => return format!("{error:#}"),
+            }
+        }
+        let mut step = *step;
+        step.second = false;
+        self.second.as_mut().map(|second| second.take(&step)).unwrap_or_default()
     }
 
     fn shim(&self) -> Option<&Shim> {
@@ -106,7 +122,12 @@ impl Stage<'_> {
     }
 
     /// A creation with the flaw that `words` name.
-    fn flawed(&self, words: &str) -> Result<Creation, String> {
+    fn flawed(&mut self, words: &str) -> Result<Creation, String> {
+        if self.deleted.remove("") {
+            self.creation.stdio = self.renew("", self.given.stdin, self.given.terminal);
+            self.stdio.push(self.creation.stdio.clone());
+            self.pids.begin("");
+        }
         let mut creation = self.creation.clone();
         let config = creation.bundle.join("config.json");
         let told = |error: std::io::Error| error.to_string();
@@ -141,16 +162,11 @@ impl Stage<'_> {
             }
             rest = after;
         }
-        if self.deleted.remove(exec) {
-            self.streams.remove(exec);
-        }
-        self.folders += 1;
-        let folder = format!("io-{}-{}", self.id, self.folders);
-        let folder = self.ground.containerd.place.path(&folder);
         // One that is refused changes nothing for that which has the id.
-        let streams = self.streams.entry(exec.to_string());
-        let stdio = streams.or_insert_with(|| Streams::new(folder, stdin, terminal));
-        let stdio = stdio.pipes.stdio.clone();
+        let stdio = match self.streams.get(exec) {
+            Some(streams) if !self.deleted.remove(exec) => streams.pipes.stdio.clone(),
+            _ => self.renew(exec, stdin, terminal),
+        };
         let process = match rest {
             "nonsense" => "{".to_string(),
             program => {
@@ -161,6 +177,17 @@ impl Stage<'_> {
             }
         };
         Call::Exec { process: process.into_bytes(), stdio }
+    }
+
+    /// Streams for a process that is to be.
+    fn renew(&mut self, exec: &str, stdin: bool, terminal: bool) -> Stdio {
+        self.folders += 1;
+        let folder = format!("io-{}-{}", self.id, self.folders);
+        let folder = self.ground.containerd.place.path(&folder);
+        let streams = Streams::new(folder, stdin, terminal);
+        let stdio = streams.pipes.stdio.clone();
+        self.streams.insert(exec.to_string(), streams);
+        stdio
     }
 
     fn waited(&mut self, exec: &str) -> Answer {

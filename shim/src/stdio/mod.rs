@@ -22,10 +22,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use thiserror::Error;
 use tokio::task::JoinHandle;
 use wherry_core::lifecycle::Stdio;
@@ -204,8 +206,34 @@ fn output(stream: &'static str, name: &str, kept: &mut Kept) -> Result<OwnedFd, 
         name: name.to_owned(),
         source: source.into(),
     };
+    let writer = writer_for_a_reader(path).map_err(failed)?;
     kept._readers.push(open_at(path, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?);
-    open_at(path, OFlags::WRONLY).map_err(failed)
+    match writer {
+        Some(writer) => Ok(writer),
+        None => open_at(path, OFlags::WRONLY).map_err(failed),
+    }
+}
+
+/// How long the client may be behind us with opening its end, in steps of [`STEP`].
+const STEPS: u32 = 500;
+const STEP: Duration = Duration::from_millis(1);
+
+/// A client opens its ends before it asks for the process, but from threads of their own (containerd's fifo
+/// package, `OpenFifo` with `O_NONBLOCK`), which may come after us. If the process were over before they do,
+/// they would wait for a writer for ever, and what it said would be lost: so they are let come first, as by
+/// containerd's own shim, for which opening waits. A client that stays away is not waited for.
+fn writer_for_a_reader(path: &Path) -> rustix::io::Result<Option<OwnedFd>> {
+    for _ in 0..STEPS {
+        match open_at(path, OFlags::WRONLY | OFlags::NONBLOCK) {
+            Err(Errno::NXIO) => std::thread::sleep(STEP),
+            Err(errno) => return Err(errno),
+            Ok(writer) => {
+                rustix::fs::fcntl_setfl(&writer, OFlags::empty())?;
+                return Ok(Some(writer));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// The path of a FIFO: a bare one, or behind `fifo://`.
@@ -290,6 +318,18 @@ mod tests {
         let mut text = String::new();
         File::from(ends.stdin).read_to_string(&mut text).unwrap();
         assert_eq!(text, "hello");
+    }
+
+    #[test]
+    fn a_reader_that_comes_late_hears_all_of_a_short_life() {
+        let folder = tempfile::tempdir().unwrap();
+        let stdio = Stdio { stdout: make_fifo(folder.path(), "out"), ..Stdio::default() };
+        let path = stdio.stdout.clone();
+        let client = std::thread::spawn(move || std::fs::read_to_string(path).unwrap());
+        let (ends, kept) = open_plain(&stdio).unwrap();
+        File::from(ends.stdout).write_all(b"short").unwrap();
+        drop(kept);
+        assert_eq!(client.join().unwrap(), "short");
     }
 
     #[test]

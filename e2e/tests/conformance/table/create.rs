@@ -1,6 +1,6 @@
 //! Creations that fail, and what is left of them: nothing.
 
-use super::{CREATED, NOTHING, On, Row};
+use super::{CREATED, DELETED, NOTHING, On, Row};
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
@@ -15,6 +15,20 @@ pub(crate) const ROWS: &[Row] = &[
         ",
         events: "start",
         source: "runc/container.go NewContainer; plugins/services/tasks/local.go Create",
+    },
+    Row {
+        id: "create.again-after-its-end",
+        given: DELETED,
+        on: On::Both,
+        steps: "
+            create      -> pid
+            state       -> created
+            start       -> pid
+            wait        -> exit 0
+            delete      -> exit 0
+        ",
+        events: "create, start, exit 0, delete 0",
+        source: "task/service.go Create, Delete",
     },
     Row {
         id: "create.without-a-bundle",

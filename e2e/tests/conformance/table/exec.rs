@@ -19,7 +19,7 @@ pub(crate) const ROWS: &[Row] = &[
             e.state     -> NotFound
             state       -> running
         "#,
-        events: "e:added e:started e:exit 0",
+        events: "e:added, e:started, e:exit 0",
         source: "task/service.go Exec, Start, Delete",
     },
     Row {
@@ -40,6 +40,7 @@ pub(crate) const ROWS: &[Row] = &[
             e.delete    -> Unknown: cannot delete a running process
             e.exec sleep -> AlreadyExists
             e.kill 0    -> ok
+            e.kill 65   -> Unknown: invalid argument
             e.resize    -> ok
             e.closeio   -> ok
             e.kill 9    -> ok
@@ -58,7 +59,7 @@ pub(crate) const ROWS: &[Row] = &[
             e.wait      -> NotFound
             state       -> running
         ",
-        events: "e:added e:started e:exit 137",
+        events: "e:added, e:started, e:exit 137",
         source: "process/exec_state.go; process/exec.go kill",
     },
     Row {
@@ -75,7 +76,7 @@ pub(crate) const ROWS: &[Row] = &[
             a.delete    -> exit 7
             b.delete    -> exit 255
         ",
-        events: "a:added b:added a:started a:exit 7 b:started b:exit 255",
+        events: "a:added, b:added, a:started, a:exit 7, b:started, b:exit 255",
         source: "process/exec.go setExited",
     },
     Row {
@@ -89,7 +90,7 @@ pub(crate) const ROWS: &[Row] = &[
             e.exec sleep -> ok
             e.state     -> created
         ",
-        events: "e:added e:added",
+        events: "e:added, e:added",
         source: "process/exec_state.go execCreatedState.Delete",
     },
     Row {
@@ -106,7 +107,7 @@ pub(crate) const ROWS: &[Row] = &[
             e.start     -> pid
             e.wait      -> exit 2
         ",
-        events: "e:added e:started e:exit 1 e:added e:started e:exit 2",
+        events: "e:added, e:started, e:exit 1, e:added, e:started, e:exit 2",
         source: "runc/container.go ReserveProcess",
     },
     Row {
@@ -150,7 +151,7 @@ pub(crate) const ROWS: &[Row] = &[
             e.state     -> stopped 137
             e.delete    -> exit 137
         ",
-        events: "e:added e:started e:exit 137 exit 137",
+        events: "e:added, e:started, e:exit 137, exit 137",
         source: "task/service.go handleInitExit",
     },
     Row {
@@ -166,7 +167,7 @@ pub(crate) const ROWS: &[Row] = &[
             f.exec sleep -> Unknown: cannot exec in a stopped state
             e.delete    -> exit 0 (exited_at unset)
         ",
-        events: "e:added exit 137",
+        events: "e:added, exit 137",
         source: "task/service.go Start, containerInitExit",
     },
     Row {
@@ -182,7 +183,7 @@ pub(crate) const ROWS: &[Row] = &[
             delete      -> exit 137
             e.state     -> NotFound
         ",
-        events: "e:added e:started e:exit 5 exit 137 delete 137",
+        events: "e:added, e:started, e:exit 5, exit 137, delete 137",
         source: "task/service.go Delete",
     },
     Row {
@@ -196,7 +197,7 @@ pub(crate) const ROWS: &[Row] = &[
             e.delete    -> exit 5
             state       -> created
         ",
-        events: "e:added e:started e:exit 5",
+        events: "e:added, e:started, e:exit 5",
         source: "process/init_state.go createdState.Exec",
     },
     Row {
@@ -218,7 +219,7 @@ pub(crate) const ROWS: &[Row] = &[
             e.kill 9    -> ok
             e.wait      -> exit 137
         ",
-        events: "e:added f:added e:started paused resumed e:exit 137",
+        events: "e:added, f:added, e:started, paused, resumed, e:exit 137",
         source: "process/exec.go Status; process/init_state.go pausedState.Exec",
     },
     Row {
@@ -248,7 +249,7 @@ pub(crate) const ROWS: &[Row] = &[
             e.delete    -> exit 0
             e.output    -> "one\ntwo\n"
         "#,
-        events: "e:added e:started e:exit 0",
+        events: "e:added, e:started, e:exit 0",
         source: "runc/container.go CloseIO",
     },
     Row {
@@ -265,7 +266,7 @@ pub(crate) const ROWS: &[Row] = &[
             e.delete    -> exit 0
             e.output    -> "Hello, World!\r\n"
         "#,
-        events: "e:added e:started e:exit 0",
+        events: "e:added, e:started, e:exit 0",
         source: "process/exec.go start, resize",
     },
     Row {
@@ -283,8 +284,40 @@ pub(crate) const ROWS: &[Row] = &[
             e.delete    -> exit 137
             e.output    -> "sleeping\r\n"
         "#,
-        events: "e:added e:started e:exit 137",
+        events: "e:added, e:started, e:exit 137",
         source: "process/exec.go resize",
+    },
+    Row {
+        id: "exec.terminal-echoes",
+        given: RUNNING,
+        on: On::Both,
+        steps: r"
+            e.exec stdin tty cat -> ok
+            e.start     -> pid
+            e.feed one  -> ok
+            e.says one\r\none\r\n -> ok
+            e.state     -> running
+            e.kill 9    -> ok
+            e.wait      -> exit 137
+        ",
+        events: "e:added, e:started, e:exit 137",
+        source: "runc/platform.go CopyConsole",
+    },
+    Row {
+        id: "exec.waiters",
+        given: RUNNING,
+        on: On::Both,
+        steps: "
+            e.exec exit 9 -> ok
+            e.waiting   -> ok
+            e.waiting   -> ok
+            e.start     -> pid
+            e.waited    -> exit 9
+            e.waited    -> exit 9
+            e.delete    -> exit 9
+        ",
+        events: "e:added, e:started, e:exit 9",
+        source: "process/exec.go Wait",
     },
     Row {
         id: "exec.without-an-id",

@@ -106,11 +106,11 @@ impl Given {
         match self.state {
             State::Nothing => String::new(),
             State::Created => "create".into(),
-            State::Running => "create start".into(),
-            State::Paused => "create start paused".into(),
-            State::Stopped(code) => format!("create start exit {code}"),
-            State::Killed => "create start exit 137".into(),
-            State::Deleted => "create start exit 0 delete 0".into(),
+            State::Running => "create, start".into(),
+            State::Paused => "create, start, paused".into(),
+            State::Stopped(code) => format!("create, start, exit {code}"),
+            State::Killed => "create, start, exit 137".into(),
+            State::Deleted => "create, start, exit 0, delete 0".into(),
         }
     }
 }

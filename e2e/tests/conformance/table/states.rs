@@ -196,8 +196,42 @@ pub(crate) const ROWS: &[Row] = &[
             shutdown    -> ok | DataLoss: disconnected
             leaves      -> ok
         ",
-        events: "start exit 137 delete 137",
+        events: "start, exit 137, delete 137",
         source: "task/service.go Connect, Shutdown",
+    },
+    Row {
+        id: "states.pod",
+        given: RUNNING,
+        on: On::Shim,
+        steps: "
+            2/state     -> NotFound
+            2/create    -> pid
+            2/state     -> created
+            pids        -> init
+            2/pids      -> init
+            2/start     -> pid
+            2/e.exec sleep -> ok
+            e.state     -> NotFound
+            2/e.state   -> created
+            pause       -> ok
+            2/state     -> running
+            resume      -> ok
+            kill 9 all  -> ok
+            wait        -> exit 137
+            2/state     -> running
+            delete      -> exit 137
+            connect     -> no task
+            2/connect   -> task
+            shutdown    -> ok
+            2/state     -> running
+            2/kill 9    -> ok
+            2/wait      -> exit 137
+            2/delete    -> exit 137
+            shutdown    -> ok | DataLoss: disconnected
+            leaves      -> ok
+        ",
+        events: "paused, resumed, exit 137, delete 137",
+        source: "task/service.go getContainer, Shutdown; manager/manager_linux.go groupLabels",
     },
     Row {
         id: "states.shutdown",

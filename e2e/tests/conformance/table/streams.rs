@@ -19,7 +19,7 @@ pub(crate) const ROWS: &[Row] = &[
             delete      -> exit 0
             output      -> "one\ntwo\n"
         "#,
-        events: "start exit 0 delete 0",
+        events: "start, exit 0, delete 0",
         source: "runc/container.go CloseIO",
     },
     Row {
@@ -34,7 +34,7 @@ pub(crate) const ROWS: &[Row] = &[
             delete      -> exit 0
             output      -> "early\n"
         "#,
-        events: "start exit 0 delete 0",
+        events: "start, exit 0, delete 0",
         source: "runc/container.go CloseIO; Docker closes stdin before it starts",
     },
     Row {
@@ -65,7 +65,7 @@ pub(crate) const ROWS: &[Row] = &[
             delete      -> exit 0
             output      -> ""
         "#,
-        events: "start exit 0 delete 0",
+        events: "start, exit 0, delete 0",
         source: "process/io.go createIO",
     },
     Row {
@@ -82,7 +82,7 @@ pub(crate) const ROWS: &[Row] = &[
             delete      -> exit 0
             output      -> "Hello, World!\r\n"
         "#,
-        events: "start exit 0 delete 0",
+        events: "start, exit 0, delete 0",
         source: "process/init.go Create; runc/platform.go CopyConsole",
     },
     Row {
@@ -97,7 +97,7 @@ pub(crate) const ROWS: &[Row] = &[
             delete      -> exit 137
             output      -> "sleeping\r\n"
         "#,
-        events: "exit 137 delete 137",
+        events: "exit 137, delete 137",
         source: "process/init.go Resize",
     },
     Row {

@@ -12,8 +12,10 @@ pub(crate) const ROWS: &[Row] = &[
             delete      -> exit 137 | exit 0 (exited_at unset)
             state       -> NotFound
         ",
-        events: "exit 137 delete 137 | delete 0 (exited_at unset) exit 137 (exited_at unset)
-            | exit 137 (exited_at unset) delete 0 (exited_at unset) | delete 0 (exited_at unset)",
+        events: "exit 137, delete 137
+            | delete 0 (exited_at unset), exit 137 (exited_at unset)
+            | exit 137 (exited_at unset), delete 0 (exited_at unset)
+            | delete 0 (exited_at unset)",
         source: "process/init_state.go createdState.Delete, which does not wait for the exit",
     },
     Row {
@@ -41,7 +43,7 @@ pub(crate) const ROWS: &[Row] = &[
             delete      -> exit 0
             output      -> "Hello, World!\n"
         "#,
-        events: "start exit 0 delete 0",
+        events: "start, exit 0, delete 0",
         source: "task/service.go preStart, handleProcessExit",
     },
     Row {
@@ -54,7 +56,7 @@ pub(crate) const ROWS: &[Row] = &[
             state       -> stopped 42
             delete      -> exit 42
         ",
-        events: "start exit 42 delete 42",
+        events: "start, exit 42, delete 42",
         source: "process/init.go setExited",
     },
     Row {
@@ -66,7 +68,7 @@ pub(crate) const ROWS: &[Row] = &[
             wait        -> exit 255
             state       -> stopped 255
         ",
-        events: "start exit 255",
+        events: "start, exit 255",
         source: "process/init.go setExited",
     },
     Row {
@@ -85,7 +87,7 @@ pub(crate) const ROWS: &[Row] = &[
             waited      -> exit 3
             wait        -> NotFound
         ",
-        events: "start exit 3 delete 3",
+        events: "start, exit 3, delete 3",
         source: "process/init.go Wait",
     },
     Row {
@@ -100,7 +102,7 @@ pub(crate) const ROWS: &[Row] = &[
             start       -> Unknown: cannot start a stopped process
             delete      -> exit 137
         ",
-        events: "exit 137 delete 137",
+        events: "exit 137, delete 137",
         source: "process/init_state.go createdState.Kill, SetExited",
     },
     Row {
@@ -148,7 +150,7 @@ pub(crate) const ROWS: &[Row] = &[
             kill 9      -> ok
             wait        -> exit 137
         ",
-        events: "start exit 137",
+        events: "start, exit 137",
         source: "process/init.go kill",
     },
     Row {
@@ -196,7 +198,7 @@ pub(crate) const ROWS: &[Row] = &[
             pause       -> ok
             resume      -> ok
         ",
-        events: "paused resumed paused resumed",
+        events: "paused, resumed, paused, resumed",
         source: "task/service.go Pause, Resume",
     },
     Row {
@@ -259,7 +261,7 @@ pub(crate) const ROWS: &[Row] = &[
             wait        -> exit 137
             stats       -> metrics
         ",
-        events: "start oom exit 137 | start exit 137 oom | start exit 137",
+        events: "start, oom, exit 137 | start, exit 137, oom | start, exit 137",
         source: "task/service.go oomEvent: sent beside the queue of all other events",
     },
 ];
