@@ -86,6 +86,15 @@ impl Filter for Wc {
     fn feed(&mut self, bytes: &[u8], _: &mut dyn Write) -> io::Result<Wants> {
         let now = &mut self.now;
         now.bytes += bytes.len() as u64;
+        // What is asked for most needs no look at every byte, or only a short one.
+        match self.options[..] {
+            ['c'] => return Ok(Wants::More),
+            ['l'] => {
+                now.lines += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+                return Ok(Wants::More);
+            }
+            _ => {}
+        }
         for byte in bytes {
             now.chars += u64::from(byte & 0xc0 != 0x80);
             let is_space = matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 11 | 12);

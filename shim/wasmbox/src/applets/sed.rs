@@ -1,10 +1,13 @@
 //! `sed`.
 
+mod cycle;
 mod script;
+mod select;
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
+use std::rc::Rc;
 
 use regex_lite::Regex;
 
@@ -12,7 +15,7 @@ use super::regex::Dialect;
 use crate::call::Failure;
 use crate::filter::{ByLine, Filtering, Lines, Wants};
 use crate::options::Options;
-use script::{Action, Address, Command, Piece, Range, Substitution};
+use script::{Action, Command};
 
 pub(super) fn sed(args: &[String]) -> Result<Filtering, Failure> {
     let long = [
@@ -82,7 +85,7 @@ struct Sed {
     hold: String,
     /// What `a` and `r` put behind this line.
     appended: Vec<u8>,
-    last_regex: Option<Regex>,
+    last_regex: Option<Rc<Regex>>,
     files: Vec<(String, File)>,
     status: Option<i32>,
     closed: bool,
@@ -175,244 +178,4 @@ impl Sed {
     fn is_last(&self) -> bool {
         self.closed && self.waiting.is_empty()
     }
-
-    fn cycle(&mut self, out: &mut dyn Write) -> io::Result<Then> {
-        let mut at = 0;
-        let mut substituted = false;
-        while at < self.commands.len() {
-            let selected = self.selects(at);
-            let index = at;
-            at += 1;
-            if !selected {
-                if let Action::Block(end) = self.commands[index].action {
-                    at = end;
-                }
-                continue;
-            }
-            match &self.commands[index].action {
-                Action::Block(_) | Action::End | Action::Label => {}
-                Action::Delete => return Ok(Then::NextCycle),
-                Action::DeleteFirst => match self.space.find('\n') {
-                    None => return Ok(Then::NextCycle),
-                    Some(end) => {
-                        self.space.drain(..=end);
-                        return Ok(Then::SameSpace);
-                    }
-                },
-                Action::Print => self.print(out)?,
-                Action::PrintFirst => {
-                    let line = format!("{}\n", self.space.split('\n').next().unwrap_or_default());
-                    self.emit(line.as_bytes(), out)?;
-                }
-                Action::Number => {
-                    let line = format!("{}\n", self.number);
-                    self.emit(line.as_bytes(), out)?;
-                }
-                Action::List => {
-                    let line = format!("{}$\n", self.space.escape_default());
-                    self.emit(line.as_bytes(), out)?;
-                }
-                Action::Next => {
-                    // Without a next line, `n` prints and ends (GNU, busybox).
-                    if !self.quiet {
-                        self.print(out)?;
-                    }
-                    self.flush_appended(out)?;
-                    let Some(line) = self.waiting.pop_front() else { return Ok(Then::NextCycle) };
-                    self.space = line;
-                    self.number += 1;
-                }
-                Action::Append => match self.waiting.pop_front() {
-                    Some(line) => {
-                        self.space.push('\n');
-                        self.space.push_str(&line);
-                        self.number += 1;
-                    }
-                    None => break,
-                },
-                Action::Quit { print, status } => {
-                    let print = *print;
-                    self.status = Some(*status);
-                    if print && !self.quiet {
-                        self.print(out)?;
-                    }
-                    return Ok(Then::Quit);
-                }
-                Action::Hold { append: false } => self.hold = self.space.clone(),
-                Action::Hold { append: true } => {
-                    self.hold = format!("{}\n{}", self.hold, self.space)
-                }
-                Action::Get { append: false } => self.space = self.hold.clone(),
-                Action::Get { append: true } => {
-                    self.space = format!("{}\n{}", self.space, self.hold)
-                }
-                Action::Exchange => std::mem::swap(&mut self.space, &mut self.hold),
-                Action::Text(letter, text) => {
-                    let (letter, text) = (*letter, text.clone());
-                    match letter {
-                        'a' => self.appended.extend(text.into_bytes()),
-                        'i' => self.emit(text.as_bytes(), out)?,
-                        _ => {
-                            // A range is replaced once, at its end.
-                            let command = &self.commands[index];
-                            if command.to.is_none()
-                                || command.negated
-                                || command.range == Range::Outside
-                            {
-                                self.emit(text.as_bytes(), out)?;
-                            }
-                            return Ok(Then::NextCycle);
-                        }
-                    }
-                }
-                Action::Translate(pairs) => {
-                    let to = |c: char| {
-                        pairs.iter().find(|(from, _)| *from == c).map_or(c, |(_, to)| *to)
-                    };
-                    self.space = self.space.chars().map(to).collect();
-                }
-                Action::Substitute(_) => substituted |= self.substitute(index, out)?,
-                Action::Branch(kind, label) => {
-                    let jumps = match kind {
-                        'b' => true,
-                        't' => std::mem::take(&mut substituted),
-                        _ => !std::mem::take(&mut substituted),
-                    };
-                    if jumps {
-                        let found = self.labels.iter().find(|(known, _)| known == label);
-                        at = found.map_or(self.commands.len(), |(_, at)| *at);
-                    }
-                }
-                Action::ReadFile(name) => {
-                    if let Ok(content) = std::fs::read(name) {
-                        self.appended.extend(content);
-                    }
-                }
-                Action::WriteFile(name) => {
-                    let (name, line) = (name.clone(), format!("{}\n", self.space));
-                    self.write_file(&name, line.as_bytes(), out)?;
-                }
-            }
-        }
-        if !self.quiet {
-            self.print(out)?;
-        }
-        Ok(Then::NextCycle)
-    }
-
-    fn write_file(&mut self, name: &str, bytes: &[u8], out: &mut dyn Write) -> io::Result<()> {
-        if name == "/dev/stdout" {
-            return out.write_all(bytes);
-        }
-        if !self.files.iter().any(|(known, _)| known == name) {
-            self.files.push((name.to_string(), File::create(name)?));
-        }
-        match self.files.iter_mut().find(|(known, _)| known == name) {
-            Some((_, file)) => file.write_all(bytes),
-            None => Ok(()),
-        }
-    }
-
-    fn selects(&mut self, index: usize) -> bool {
-        let (number, last) = (self.number, self.is_last());
-        let command = &mut self.commands[index];
-        let mut holds = |address: &Address| match address {
-            Address::Line(line) => number == *line,
-            Address::Step(first, 0) => number == *first,
-            Address::Step(first, step) => {
-                number >= *first && (number - first).is_multiple_of(*step)
-            }
-            Address::Last => last,
-            Address::After(_) => false,
-            Address::Matches(regex) => {
-                if regex.is_some() {
-                    self.last_regex = regex.clone();
-                }
-                self.last_regex.as_ref().is_some_and(|regex| regex.is_match(&self.space))
-            }
-        };
-        let selected = match (&command.from, &command.to) {
-            (None, _) => true,
-            (Some(from), None) => holds(from),
-            (Some(from), Some(to)) => match command.range {
-                Range::Outside => {
-                    let begins = holds(from) || matches!(from, Address::Line(0)) && number == 1;
-                    if begins {
-                        let over = match to {
-                            Address::Line(line) => *line <= number,
-                            Address::After(count) => *count == 0,
-                            Address::Last => last,
-                            to if matches!(from, Address::Line(0)) => holds(to),
-                            _ => false,
-                        };
-                        command.range =
-                            if over { Range::Outside } else { Range::Inside { since: number } };
-                    }
-                    begins
-                }
-                Range::Inside { since } => {
-                    let over = match to {
-                        Address::Line(line) => number >= *line,
-                        Address::After(count) => number >= since + count,
-                        to => holds(to),
-                    };
-                    if over {
-                        command.range = Range::Outside;
-                    }
-                    // A range by number that a jump has passed does not hold any more.
-                    !matches!(to, Address::Line(line) if number > *line)
-                }
-            },
-        };
-        selected != command.negated
-    }
-
-    fn substitute(&mut self, index: usize, out: &mut dyn Write) -> io::Result<bool> {
-        let Action::Substitute(substitution) = &self.commands[index].action else {
-            return Ok(false);
-        };
-        if substitution.regex.is_some() {
-            self.last_regex = substitution.regex.clone();
-        }
-        let Some(regex) = &self.last_regex else { return Ok(false) };
-        let Some(result) = replaced(regex, substitution, &self.space) else { return Ok(false) };
-        let (print, file) = (substitution.print, substitution.file.clone());
-        self.space = result;
-        if print {
-            self.print(out)?;
-        }
-        if let Some(file) = file {
-            let line = format!("{}\n", self.space);
-            self.write_file(&file, line.as_bytes(), out)?;
-        }
-        Ok(true)
-    }
-}
-
-fn replaced(regex: &Regex, substitution: &Substitution, text: &str) -> Option<String> {
-    let mut result = String::new();
-    let mut end = 0;
-    let mut done = false;
-    for (i, found) in regex.captures_iter(text).enumerate() {
-        let Some(all) = found.get(0) else { continue };
-        if i + 1 < substitution.nth {
-            continue;
-        }
-        result.push_str(&text[end..all.start()]);
-        for piece in &substitution.replacement {
-            match piece {
-                Piece::Text(text) => result.push_str(text),
-                Piece::Group(number) => {
-                    result.push_str(found.get(*number).map_or("", |group| group.as_str()))
-                }
-            }
-        }
-        end = all.end();
-        done = true;
-        if !substitution.all {
-            break;
-        }
-    }
-    result.push_str(&text[end..]);
-    done.then_some(result)
 }

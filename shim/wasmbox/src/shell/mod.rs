@@ -11,6 +11,7 @@ mod arith;
 mod ast;
 mod builtins;
 mod expand;
+mod grammar;
 mod parser;
 pub(crate) mod pattern;
 mod pipeline;

@@ -105,9 +105,10 @@ pub(crate) fn named(name: &str, c: char) -> bool {
     }
 }
 
-/// Whether it is more than a name.
+/// Whether it is more than a name. The command `[` is not: it would have every loop read a folder.
 pub(crate) fn is_pattern(pattern: &[Char]) -> bool {
-    pattern.iter().any(|(c, quoted)| !quoted && "*?[".contains(*c))
+    let has = |wanted: char| pattern.iter().any(|(c, quoted)| *c == wanted && !quoted);
+    has('*') || has('?') || has('[') && has(']')
 }
 
 pub(crate) fn text(pattern: &[Char]) -> String {

@@ -1,5 +1,7 @@
 //! The text of a sed script → commands.
 
+use std::rc::Rc;
+
 use regex_lite::Regex;
 
 use crate::applets::regex::{Dialect, compile};
@@ -11,7 +13,7 @@ pub(super) enum Address {
     Step(u64, u64),
     Last,
     /// `None`: the expression that was used last.
-    Matches(Option<Regex>),
+    Matches(Option<Rc<Regex>>),
     /// `addr,+n`
     After(u64),
 }
@@ -66,7 +68,7 @@ pub(super) enum Action {
 }
 
 pub(super) struct Substitution {
-    pub(super) regex: Option<Regex>,
+    pub(super) regex: Option<Rc<Regex>>,
     pub(super) replacement: Vec<Piece>,
     pub(super) all: bool,
     pub(super) print: bool,
@@ -187,10 +189,10 @@ impl Parser<'_> {
         }))
     }
 
-    fn regex(&self, pattern: &str, ignore_case: bool) -> Parsed<Option<Regex>> {
+    fn regex(&self, pattern: &str, ignore_case: bool) -> Parsed<Option<Rc<Regex>>> {
         match pattern {
             "" => Ok(None),
-            pattern => compile(pattern, self.dialect, ignore_case).map(Some),
+            pattern => compile(pattern, self.dialect, ignore_case).map(Rc::new).map(Some),
         }
     }
 
