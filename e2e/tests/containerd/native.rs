@@ -163,7 +163,8 @@ fn init_killed(world: &World) -> Result<()> {
     task.start()?;
     task.says("\n")?;
     let child = task.so_far().trim().to_owned();
-    let alive = || std::fs::exists(format!("/proc/{child}/fd")).unwrap_or(true);
+    // A dead process that nobody has taken yet has no program any more.
+    let alive = || std::fs::read_link(format!("/proc/{child}/exe")).is_ok();
     ensure!(alive(), "{child} is not the machine's");
     task.kill(KILL)?;
     ensure!(task.wait(RUN)? == 137);
