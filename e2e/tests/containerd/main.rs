@@ -5,6 +5,7 @@ mod examples;
 mod execs;
 mod images;
 mod lifecycle;
+mod native;
 mod network;
 mod refusals;
 mod sandbox;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         execs::CASES,
         lifecycle::CASES,
         sandbox::CASES,
+        native::CASES,
         network::CASES,
         images::CASES,
         refusals::CASES,

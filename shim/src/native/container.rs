@@ -275,6 +275,13 @@ impl Runc {
         bundle: &Path,
         limit: Duration,
     ) -> Result<(), String> {
+        if !self.binary.exists() {
+            // The processes are dead and the cgroup goes without it; this is all it would know.
+            return match std::fs::remove_dir_all(self.root.join(id)) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.to_string()),
+                _ => Ok(()),
+            };
+        }
         let abort = Abort::new().map_err(|e| e.to_string())?;
         let log = bundle.join("log.json");
         let call =

@@ -21,6 +21,7 @@ use super::bootstrap::{self, Bootstrap};
 use super::socket::{self, Found};
 use crate::args::Args;
 use crate::daemon::{self, Daemon};
+use crate::options;
 
 /// As much as containerd itself reads of it.
 const MAX_STDIN: u64 = 10 << 20;
@@ -77,14 +78,10 @@ fn address(args: &Args, boot: &Bootstrap, group: &str) -> String {
     opts.socket_address(group)
 }
 
-/// The only one of runc's options that is about the shim and not about the container.
+/// What is wrong with the options, creating the container says.
 fn shim_cgroup(boot: &Bootstrap) -> String {
-    use containerd_shim::api::Options;
-    use containerd_shim_protos::protobuf::Message;
-    let runc =
-        boot.options.as_ref().filter(|any| containerd_shim::bootstrap::any_is::<Options>(any));
-    let options = runc.and_then(|any| Options::parse_from_bytes(&any.value).ok());
-    options.map(|options| options.shim_cgroup).unwrap_or_default()
+    let options = options::of(boot.options.as_ref());
+    options.map(|options| options.runc.shim_cgroup).unwrap_or_default()
 }
 
 fn say(boot: &Bootstrap, address: &str) -> Result<(), String> {
