@@ -1,7 +1,7 @@
 //! What containerd may ask of a task, phase by phase.
 
 use super::effect::{Answer, Effect, Notice, Status};
-use super::event::TaskCall;
+use super::event::{Stdio, TaskCall};
 use super::exec::Exec;
 use super::task::{Cancel, KILL, Next, Phase, Stage, Task, check_signal, is_deadly, reply};
 use super::{Code, Denied, Key, Ticket};
@@ -13,21 +13,9 @@ impl Task {
         let phase = self.phase.clone();
         let stay = |phase: Phase, effect: Effect| Ok((Some(phase), vec![effect]));
         match (phase, call) {
-            (Phase::Created, C::Start) => {
-                self.starting = Some(ticket);
-                Ok((Some(Phase::Starting), vec![Effect::Release { id }]))
-            }
             (p @ (Phase::Creating { .. } | Phase::Undoing { .. }), call) => {
                 self.call_unborn(p, ticket, call)
             }
-            (Phase::Starting | Phase::Running | Phase::Ending { .. }, C::Start) => {
-                Err(Denied::state("start", "running"))
-            }
-            (Phase::Paused, C::Start) => Err(Denied::state("start", "paused")),
-            (Phase::Stopped { .. } | Phase::Deleting { .. }, C::Start) => {
-                Err(Denied::state("start", "stopped"))
-            }
-
             (p, C::State) => {
                 let (status, exit) = self.told();
                 stay(p, reply(ticket, self.snapshot(status, exit)))
@@ -39,31 +27,10 @@ impl Task {
                     Ok((Some(p), vec![]))
                 }
             },
-
             (p, C::Kill { signal, all }) => {
                 check_signal(signal)?;
                 self.kill_called(p, ticket, signal, all)
             }
-
-            (Phase::Created, C::Delete) => {
-                let phase = Phase::Deleting { ticket, also: vec![], stage: Stage::Kill };
-                Ok((Some(phase), vec![self.kill()]))
-            }
-            (Phase::Starting | Phase::Running | Phase::Ending { .. }, C::Delete) => {
-                Err(Denied::state("delete", "running"))
-            }
-            (Phase::Paused, C::Delete) => Err(Denied::state("delete", "paused")),
-            (Phase::Stopped { exit }, C::Delete) => {
-                let mut effects = vec![];
-                let stage = self.drain(exit, &mut effects);
-                Ok((Some(Phase::Deleting { ticket, also: vec![], stage }), effects))
-            }
-            // Told that it is not found only when it is: containerd removes the bundle then.
-            (Phase::Deleting { ticket: first, mut also, stage }, C::Delete) => {
-                also.push(ticket);
-                Ok((Some(Phase::Deleting { ticket: first, also, stage }), vec![]))
-            }
-
             (p, C::Pids) => stay(p, Effect::ReplyPids { ticket, id }),
             (p, C::Stats) => stay(p, Effect::ReplyStats { ticket, id }),
             (p, C::CloseStdin) => Ok((
@@ -71,57 +38,130 @@ impl Task {
                 vec![Effect::CloseStdin { key: self.key() }, reply(ticket, Answer::Empty)],
             )),
             (p, C::Resize) => stay(p, Effect::ReplyResize { ticket, key: self.key() }),
-
-            (Phase::Running, C::Pause) => stay(Phase::Running, Effect::Freeze { ticket, id }),
-            (Phase::Created | Phase::Starting, C::Pause) => Err(Denied::state("pause", "created")),
-            (Phase::Paused, C::Pause) => Err(Denied::state("pause", "paused")),
-            // Not NotFound, which would say that all is well to who only wants it quiet.
-            (Phase::Ending { .. } | Phase::Stopped { .. } | Phase::Deleting { .. }, C::Pause) => {
-                Err(Denied::state("pause", "stopped"))
-            }
-            (Phase::Ending { .. } | Phase::Stopped { .. } | Phase::Deleting { .. }, C::Resume) => {
-                Err(Denied::state("resume", "stopped"))
-            }
-            (Phase::Paused, C::Resume) => stay(Phase::Paused, Effect::Thaw { ticket, id }),
-            (Phase::Created | Phase::Starting, C::Resume) => {
-                Err(Denied::state("resume", "created"))
-            }
-            (Phase::Running, C::Resume) => Err(Denied::state("resume", "running")),
-
-            (
-                p @ (Phase::Created | Phase::Starting | Phase::Running | Phase::Paused),
-                C::Update,
-            ) => stay(p, Effect::ReplyUpdate { ticket, id }),
-            (Phase::Ending { .. } | Phase::Stopped { .. } | Phase::Deleting { .. }, C::Update) => {
-                Err(Denied::state("update", "stopped"))
-            }
-
-            (p @ (Phase::Created | Phase::Starting | Phase::Running), C::Exec { exec, stdio }) => {
-                if self.execs.contains_key(&exec) {
-                    let sentence = format!("exec {exec} of task {id} exists already");
-                    return Err(Denied::new(Code::AlreadyExists, sentence));
-                }
-                self.execs.insert(exec.clone(), Exec::new(stdio.clone()));
-                Ok((
-                    Some(p),
-                    vec![
-                        Effect::AddExec { key: Key::exec(&id, &exec), stdio },
-                        Effect::Publish { notice: Notice::ExecAdded { id, exec } },
-                        reply(ticket, Answer::Empty),
-                    ],
-                ))
-            }
-            (Phase::Paused, C::Exec { .. }) => Err(Denied::state("exec in", "paused")),
-            (
-                Phase::Ending { .. } | Phase::Stopped { .. } | Phase::Deleting { .. },
-                C::Exec { .. },
-            ) => Err(Denied::state("exec in", "stopped")),
-
+            (p, C::Start) => self.start_called(p, ticket),
+            (p, C::Delete) => self.delete_called(p, ticket),
+            (p, C::Pause) => self.pause_called(p, ticket),
+            (p, C::Resume) => self.resume_called(p, ticket),
+            (p, C::Update) => self.update_called(p, ticket),
+            (p, C::Exec { exec, stdio }) => self.exec_called(p, ticket, exec, stdio),
             (_, C::Checkpoint) => Err(Denied::new(
                 Code::Unimplemented,
                 "checkpoint is not supported: CRIU cannot bring back a Wasm guest",
             )),
         }
+    }
+
+    fn start_called(&mut self, phase: Phase, ticket: Ticket) -> Result<Next, Denied> {
+        match phase {
+            Phase::Created => {
+                self.starting = Some(ticket);
+                Ok((Some(Phase::Starting), vec![Effect::Release { id: self.id.clone() }]))
+            }
+            Phase::Starting | Phase::Running | Phase::Ending { .. } => {
+                Err(Denied::state("start", "running"))
+            }
+            Phase::Paused => Err(Denied::state("start", "paused")),
+            Phase::Stopped { .. } | Phase::Deleting { .. } => {
+                Err(Denied::state("start", "stopped"))
+            }
+            Phase::Creating { .. } | Phase::Undoing { .. } => Err(Denied::no_task(&self.id)),
+        }
+    }
+
+    fn delete_called(&mut self, phase: Phase, ticket: Ticket) -> Result<Next, Denied> {
+        match phase {
+            Phase::Created => {
+                let phase = Phase::Deleting { ticket, also: vec![], stage: Stage::Kill };
+                Ok((Some(phase), vec![self.kill()]))
+            }
+            Phase::Starting | Phase::Running | Phase::Ending { .. } => {
+                Err(Denied::state("delete", "running"))
+            }
+            Phase::Paused => Err(Denied::state("delete", "paused")),
+            Phase::Stopped { exit } => {
+                let mut effects = vec![];
+                let stage = self.drain(exit, &mut effects);
+                Ok((Some(Phase::Deleting { ticket, also: vec![], stage }), effects))
+            }
+            // Told that it is not found only when it is: containerd removes the bundle then.
+            Phase::Deleting { ticket: first, mut also, stage } => {
+                also.push(ticket);
+                Ok((Some(Phase::Deleting { ticket: first, also, stage }), vec![]))
+            }
+            Phase::Creating { .. } | Phase::Undoing { .. } => Err(Denied::no_task(&self.id)),
+        }
+    }
+
+    fn pause_called(&self, phase: Phase, ticket: Ticket) -> Result<Next, Denied> {
+        match phase {
+            Phase::Running => {
+                Ok((Some(phase), vec![Effect::Freeze { ticket, id: self.id.clone() }]))
+            }
+            Phase::Created | Phase::Starting => Err(Denied::state("pause", "created")),
+            Phase::Paused => Err(Denied::state("pause", "paused")),
+            // Not NotFound, which would say that all is well to who only wants it quiet.
+            Phase::Ending { .. } | Phase::Stopped { .. } | Phase::Deleting { .. } => {
+                Err(Denied::state("pause", "stopped"))
+            }
+            Phase::Creating { .. } | Phase::Undoing { .. } => Err(Denied::no_task(&self.id)),
+        }
+    }
+
+    fn resume_called(&self, phase: Phase, ticket: Ticket) -> Result<Next, Denied> {
+        match phase {
+            Phase::Paused => Ok((Some(phase), vec![Effect::Thaw { ticket, id: self.id.clone() }])),
+            Phase::Created | Phase::Starting => Err(Denied::state("resume", "created")),
+            Phase::Running => Err(Denied::state("resume", "running")),
+            Phase::Ending { .. } | Phase::Stopped { .. } | Phase::Deleting { .. } => {
+                Err(Denied::state("resume", "stopped"))
+            }
+            Phase::Creating { .. } | Phase::Undoing { .. } => Err(Denied::no_task(&self.id)),
+        }
+    }
+
+    fn update_called(&self, phase: Phase, ticket: Ticket) -> Result<Next, Denied> {
+        match phase {
+            Phase::Created | Phase::Starting | Phase::Running | Phase::Paused => {
+                Ok((Some(phase), vec![Effect::ReplyUpdate { ticket, id: self.id.clone() }]))
+            }
+            Phase::Ending { .. } | Phase::Stopped { .. } | Phase::Deleting { .. } => {
+                Err(Denied::state("update", "stopped"))
+            }
+            Phase::Creating { .. } | Phase::Undoing { .. } => Err(Denied::no_task(&self.id)),
+        }
+    }
+
+    fn exec_called(
+        &mut self,
+        phase: Phase,
+        ticket: Ticket,
+        exec: String,
+        stdio: Stdio,
+    ) -> Result<Next, Denied> {
+        match phase {
+            Phase::Created | Phase::Starting | Phase::Running => {}
+            Phase::Paused => return Err(Denied::state("exec in", "paused")),
+            Phase::Ending { .. } | Phase::Stopped { .. } | Phase::Deleting { .. } => {
+                return Err(Denied::state("exec in", "stopped"));
+            }
+            Phase::Creating { .. } | Phase::Undoing { .. } => {
+                return Err(Denied::no_task(&self.id));
+            }
+        }
+        let id = self.id.clone();
+        if self.execs.contains_key(&exec) {
+            let sentence = format!("exec {exec} of task {id} exists already");
+            return Err(Denied::new(Code::AlreadyExists, sentence));
+        }
+        self.execs.insert(exec.clone(), Exec::new(stdio.clone()));
+        Ok((
+            Some(phase),
+            vec![
+                Effect::AddExec { key: Key::exec(&id, &exec), stdio },
+                Effect::Publish { notice: Notice::ExecAdded { id, exec } },
+                reply(ticket, Answer::Empty),
+            ],
+        ))
     }
 
     /// Nothing is there yet, or nothing any more. Only the wish to be rid of it is heard.
