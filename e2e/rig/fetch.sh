@@ -149,6 +149,13 @@ docker_cli() {
   says "$RIG/bin/docker" "Docker version" || die "Debian trixie's docker does not start on this machine"
 }
 
+# What `docker run --init` mounts into a container.
+docker_init() {
+  [ -x "$RIG/bin/docker-init" ] && return
+  apt_install tini
+  cp "$(type -P tini-static || type -P tini)" "$RIG/bin/docker-init"
+}
+
 busybox() {
   [ -x "$RIG/bin/busybox" ] && return
   apt_install busybox-static
@@ -169,8 +176,8 @@ parts() { # SUITE -> the parts it needs
     containerd-2.1) echo containerd21 runc busybox guests ;;
     containerd) echo containerd17 containerd21 containerd24 runc busybox guests ;;
     client-suite) echo containerd24 runc busybox client_suite guests ;;
-    docker-28) echo containerd21 docker28 docker_cli runc busybox guests ;;
-    docker-29) echo containerd24 docker29 docker_cli runc busybox guests ;;
+    docker-28) echo containerd21 docker28 docker_cli docker_init runc busybox guests ;;
+    docker-29) echo containerd24 docker29 docker_cli docker_init runc busybox guests ;;
     docker) parts docker-28 && parts docker-29 ;;
     all | test) parts containerd && parts docker && parts client-suite ;;
     guests) echo guests ;;

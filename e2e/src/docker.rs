@@ -98,6 +98,7 @@ impl Docker {
             "ip6tables": false,
             "ip-masq": false,
             "userland-proxy": false,
+            "init-path": rig::root().join("bin/docker-init"),
             "log-level": "error",
         });
         let file = place.path("daemon.json");

@@ -140,7 +140,7 @@ fn native(world: &World) -> Result<()> {
 fn signalled(world: &World) -> Result<()> {
     let task = running(world)?;
     for signal in [1, 2, 9, 15] {
-        let mut exec = Exec::of(&["/bin/cat.wasm"]).stdin("").add(&task)?;
+        let mut exec = Exec::of(&["/bin/sleep.wasm", "600"]).add(&task)?;
         exec.start()?;
         exec.kill(signal)?;
         let done = exec.finish()?;
@@ -152,7 +152,7 @@ fn signalled(world: &World) -> Result<()> {
 
 fn listed(world: &World) -> Result<()> {
     let task = running(world)?;
-    let exec = Exec::of(&["/bin/cat.wasm"]).stdin("").add(&task)?;
+    let exec = Exec::of(&["/bin/sleep.wasm", "600"]).add(&task)?;
     let pid = exec.start()?;
     let Told::Pids(pids) = wherry_e2e::tasks::Tasks::Daemon(wherry_e2e::tasks::Daemon(
         task.client().clone(),
@@ -171,7 +171,7 @@ fn ends_first(world: &World) -> Result<()> {
     let mut task = running(world)?;
     let mut execs = Vec::new();
     for _ in 0..3 {
-        let exec = Exec::of(&["/bin/cat.wasm"]).stdin("").add(&task)?;
+        let exec = Exec::of(&["/bin/sleep.wasm", "600"]).add(&task)?;
         exec.start()?;
         execs.push(exec);
     }
@@ -194,7 +194,7 @@ fn ends_first(world: &World) -> Result<()> {
 
 fn inside(world: &World) -> Result<()> {
     let task = running(world)?;
-    let exec = Exec::of(&["/bin/cat.wasm"]).stdin("").add(&task)?;
+    let exec = Exec::of(&["/bin/sleep.wasm", "600"]).add(&task)?;
     let pid = exec.start()?;
     for kind in ["mnt", "net", "ipc", "uts", "pid"] {
         let of = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/{kind}"));

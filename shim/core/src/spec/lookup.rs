@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::mounts::clean;
 use super::options::CgroupDriver;
-use super::process::candidates;
+use super::process::{candidates, without_init};
 use super::{Facts, Refusal, invalid};
 use crate::plan::Program;
 
@@ -93,7 +93,9 @@ struct Namespace {
 pub fn lookup(json: &str, bundle: &Path) -> Result<Lookup, Refusal> {
     let spec: Spec = serde_json::from_str(json)
         .map_err(|e| invalid("config.json", format!("can't be read: {e}")))?;
-    let Some(arg0) = spec.process.args.iter().flatten().next() else {
+    let args = spec.process.args.as_deref().unwrap_or_default();
+    let destinations = spec.mounts.iter().flatten().map(|mount| mount.destination.as_path());
+    let Some(arg0) = without_init(args, destinations).first() else {
         return Err(invalid("process.args", "is empty: its first entry names the program to run"));
     };
     let name = arg0.split_once('#').map_or(arg0.as_str(), |(name, _)| name);

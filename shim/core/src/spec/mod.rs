@@ -117,7 +117,8 @@ pub fn plan(input: Input<'_>) -> Result<Plan, Refusal> {
     let annotations: BTreeMap<String, String> =
         spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
     let settings = Settings::read(&annotations, input.options)?;
-    let args = process::args(process)?;
+    let destinations = spec.mounts().iter().flatten().map(|mount| mount.destination().as_path());
+    let args = process::without_init(&process::args(process)?, destinations).to_vec();
     let env = process::env(process)?;
     let cwd = process::cwd(process)?;
     let program = process::program(&args[0], &env, &cwd)?;

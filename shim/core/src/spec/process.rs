@@ -27,6 +27,27 @@ pub(super) fn args(process: &Process) -> Result<Vec<String>, Refusal> {
     Ok(args)
 }
 
+/// Without Docker's own init (`docker run --init`, moby `daemon/oci_linux.go`, `WithLibnetwork` and
+/// `inSpec.Args`): it forwards signals to the program and takes its orphans, and a guest gets its
+/// signals itself and has no children.
+pub(super) fn without_init<'a>(
+    args: &'a [String],
+    mut destinations: impl Iterator<Item = &'a Path>,
+) -> &'a [String] {
+    const INIT: &str = "/sbin/docker-init";
+    match args {
+        [init, dashes, program @ ..]
+            if init == INIT
+                && dashes == "--"
+                && !program.is_empty()
+                && destinations.any(|destination| destination == Path::new(INIT)) =>
+        {
+            program
+        }
+        _ => args,
+    }
+}
+
 /// In the order of the spec; of a name given twice the last value, as runc does (`env.go`).
 pub(super) fn env(process: &Process) -> Result<Vec<(String, String)>, Refusal> {
     let mut env: Vec<(String, String)> = Vec::new();
