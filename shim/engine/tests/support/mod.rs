@@ -14,7 +14,7 @@ use wherry_engine::compile::{CompileError, Report, compile};
 /// A program and what it is given.
 #[derive(Debug)]
 pub struct Guest {
-    folder: TempDir,
+    pub folder: TempDir,
     profile: Profile,
     pub run: Run,
     /// The file of a cgroup that tells the limit of memory.
