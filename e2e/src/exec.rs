@@ -49,8 +49,8 @@ impl Exec {
         self
     }
 
-    /// Makes it known; it runs when it is started.
-    pub fn make(self, task: &Task) -> std::result::Result<Added, Refused> {
+    /// Adds it; it runs when it is started.
+    pub fn add_to(self, task: &Task) -> std::result::Result<Added, Refused> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let id = format!("e{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let folder: PathBuf = std::env::temp_dir().join(format!(
@@ -77,7 +77,7 @@ impl Exec {
     pub fn run(self, task: &Task) -> Result<Output> {
         let told = format!("exec {}", self.process["args"]);
         let fed = self.stdin.is_some();
-        let mut exec = self.make(task).with_context(|| told.clone())?;
+        let mut exec = self.add_to(task).with_context(|| told.clone())?;
         exec.start().with_context(|| told.clone())?;
         if fed {
             exec.end_stdin().with_context(|| told.clone())?;

@@ -1,6 +1,7 @@
 //! Where Wherry is not as containerd's own shim, and why. Each is needed: a difference that is not seen any more
 //! fails the suite like one that is not listed.
 
+use crate::column::Column;
 use crate::script;
 use crate::table::Row;
 
@@ -12,6 +13,8 @@ pub(crate) struct Difference {
     pub(crate) why: &'static str,
     /// The rest of the row makes no sense after it.
     pub(crate) ends: bool,
+    /// Of one of our columns; of both without.
+    of: Option<Column>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,9 +44,14 @@ impl Difference {
 
     /// Where it is, for readers.
     pub(crate) fn place(&self) -> String {
+        let of = match self.of {
+            None => "",
+            Some(Column::Native) => " (native)",
+            Some(Column::Wasm | Column::Runc) => " (Wasm)",
+        };
         match self.at {
-            At::Step(row, step) => format!("{row}, `{step}`"),
-            At::Answer(_) => "everywhere".into(),
+            At::Step(row, step) => format!("{row}, `{step}`{of}"),
+            At::Answer(_) => format!("everywhere{of}"),
         }
     }
 
@@ -70,6 +78,16 @@ impl Difference {
         self
     }
 
+    /// Not so for programs of the other form.
+    const fn only(mut self, column: Column) -> Difference {
+        self.of = Some(column);
+        self
+    }
+
+    pub(crate) fn is_of(&self, column: Column) -> bool {
+        column.is_ours() && self.of.is_none_or(|of| of == column)
+    }
+
     pub(crate) fn is_about(&self, row: &str, step: &str, expected: &str) -> bool {
         match self.at {
             At::Step(this, that) => this == row && that == step,
@@ -80,7 +98,7 @@ impl Difference {
 
 /// What containerd's shim answers so, ours answers otherwise everywhere.
 const fn always(theirs: &'static str, ours: &'static str, why: &'static str) -> Difference {
-    Difference { at: At::Answer(theirs), ours, why, ends: false }
+    Difference { at: At::Answer(theirs), ours, why, ends: false, of: None }
 }
 
 const fn differs(
@@ -89,14 +107,14 @@ const fn differs(
     ours: &'static str,
     why: &'static str,
 ) -> Difference {
-    Difference { at: At::Step(row, step), ours, why, ends: false }
+    Difference { at: At::Step(row, step), ours, why, ends: false, of: None }
 }
 
 pub(crate) const DIFFERENCES: &[Difference] = &[
     always("Unknown: cannot checkpoint", "Unimplemented: checkpoint is not supported", CRIU),
     always("Unknown: cannot", "FailedPrecondition: cannot", CODE),
     always("Unknown: invalid argument", "InvalidArgument: is no signal", CODE),
-    always("Unknown: unexpected end of JSON input", "InvalidArgument: EOF while parsing", CODE),
+    always("Unknown: unexpected", "InvalidArgument: EOF while parsing", CODE),
     differs("states.running", "x.closeio", "NotFound: exec x // NotFound", CODE),
     differs("create.twice", "create", "AlreadyExists: exists already", CODE),
     differs(
@@ -127,13 +145,13 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
     differs("states.connect", "other", "task", NAMES),
     differs("states.stopped", "kill 9 all", "NotFound: process already finished", NOBODY),
     differs("states.stopped", "pids", "init", LEAKED),
-    differs("task.sigterm", "state", "stopped 143", TERM),
-    differs("task.sigterm", "events", "exit 143", TERM),
+    differs("task.sigterm", "state", "stopped 143", TERM).only(Column::Wasm),
+    differs("task.sigterm", "events", "exit 143", TERM).only(Column::Wasm),
     differs("exec.without-its-program", "e.wait", "Unknown: no such file or directory", NEVER),
     differs("exec.in-created", "e.start", "FailedPrecondition: is not running", EARLY).ends(),
     differs("exec.while-paused", "f.start", "FailedPrecondition: paused", CODE),
-    differs("task.out-of-memory", "wait", "exit 134", GROW),
-    differs("task.out-of-memory", "events", "start, exit 134", GROW),
+    differs("task.out-of-memory", "wait", "exit 134", GROW).only(Column::Wasm),
+    differs("task.out-of-memory", "events", "start, exit 134", GROW).only(Column::Wasm),
 ];
 
 const TERM: &str = "A process that is the first of its PID namespace does not hear a signal that it has no handler for, so \
@@ -143,7 +161,8 @@ const EARLY: &str = "Nothing of a task runs before the task is started.";
 const CODE: &str = "The code says what is wrong. containerd's shim gives the error none, which its clients hear as \
                     Unknown.";
 const WHOSE: &str = "NotFound would be heard as: there is no such task.";
-const CRIU: &str = "A Wasm guest has no state that CRIU could keep.";
+const CRIU: &str =
+    "A Wasm guest has no state that CRIU could keep, and native containers are treated alike.";
 const NAMES: &str = "Both names of the service are served, so that a containerd that was upgraded or put back \
                      still understands the shims that run.";
 const NOBODY: &str = "When a task has stopped, nothing of it is left that could be killed.";

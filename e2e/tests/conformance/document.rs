@@ -15,8 +15,8 @@ const HEAD: &str = "\
 # Conformance
 
 What a shim answers to which call in which state, which state follows and which events are published. `make conformance`
-plays each row on containerd's own shim for runc (the same programs, built for this machine) and on Wherry, with the
-same client, under containerd 1.7, 2.1 and 2.4, and at two levels:
+plays each row on containerd's own shim for runc, on Wherry with Wasm guests, and on Wherry with the native programs that
+runc gets (built of the same source), with the same client, under containerd 1.7, 2.1 and 2.4, and at two levels:
 
 - **shim**: the program is started in a bundle as containerd starts it, and asked over ttrpc on its socket;
 - **containerd**: everything goes through containerd's Tasks API.
@@ -72,8 +72,8 @@ const LANGUAGE: &str = "
 
 A step is a call, of the task or with `e.` of its exec `e` (`2/`: of a second task of the same shim), and what it answers: a value, or a code with a part of its
 sentence. `|` stands between answers that are all right, where containerd's shim has a race; `//` between what a shim
-answers and what containerd makes of it. Steps in italics are asked of Wherry only: runc's shim would wait for ever, or
-not survive them. `waiting` begins a Wait that `waited` ends, `cgroup` reads a limit from the kernel, `leaves` watches
+answers and what containerd makes of it. Steps in italics are asked about Wasm guests only: others would be waited for for
+ever, or runc's shim does not survive them. `waiting` begins a Wait that `waited` ends, `cgroup` reads a limit from the kernel, `leaves` watches
 the shim go, `other` asks by the other version's name of the service. Programs are the guests of `e2e/guests`; without
 one it is `sleep`. References are files below `cmd/containerd-shim-runc-v2` of containerd 2.4.2.
 ";
@@ -92,7 +92,7 @@ fn line(text: &mut String, row: &Row) {
 }
 
 fn step(step: &Step) -> String {
-    let (mark, text) = (if step.ours { "*" } else { "" }, step.text);
+    let (mark, text) = (if step.wasm { "*" } else { "" }, step.text);
     format!("{mark}`{text}` → {}{mark}", both(step.whole()))
 }
 

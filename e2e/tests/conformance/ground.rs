@@ -12,6 +12,8 @@ use wherry_e2e::image::{Image, Recipe};
 use wherry_e2e::place::Network;
 use wherry_e2e::rig::{self, Runtime, Version};
 
+use crate::column::Column;
+
 /// The guests that rows run.
 const PROGRAMS: [&str; 7] = ["sleep", "exit", "hello", "cat", "lines", "oom", "spin"];
 
@@ -32,16 +34,16 @@ impl Ground {
         Ok(Ground { containerd, events, wherry, runc })
     }
 
-    pub(crate) fn image(&self, runtime: Runtime) -> &Image {
-        match runtime {
+    pub(crate) fn image(&self, column: Column) -> &Image {
+        match column.programs() {
             Runtime::Wherry => &self.wherry,
             Runtime::Runc => &self.runc,
         }
     }
 
     /// The same files as a folder, for a shim that is asked without containerd.
-    pub(crate) fn rootfs(&self, runtime: Runtime) -> PathBuf {
-        rootfs(&self.containerd, runtime)
+    pub(crate) fn rootfs(&self, column: Column) -> PathBuf {
+        rootfs(&self.containerd, column.programs())
     }
 }
 

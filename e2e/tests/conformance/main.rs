@@ -1,6 +1,7 @@
 //! The conformance table, played on containerd's own shim for runc and on ours by the same client.
 
 mod cgroup;
+mod column;
 mod differences;
 mod document;
 mod events;

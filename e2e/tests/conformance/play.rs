@@ -3,11 +3,10 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use wherry_e2e::rig::Runtime;
 
+use crate::column::Column;
 use crate::differences::{self, DIFFERENCES, Difference};
 use crate::ground::Ground;
 use crate::script::{self, Level, Step};
@@ -28,17 +27,16 @@ pub(crate) enum Verdict {
     },
 }
 
-/// A row on one runtime at one level.
+/// A row in one column at one level.
 #[derive(Debug)]
 pub(crate) struct Played {
     pub(crate) row: Row,
-    pub(crate) runtime: Runtime,
+    pub(crate) column: Column,
     pub(crate) level: Level,
     /// By what was done; `events` is the last.
     pub(crate) verdicts: Vec<(&'static str, Verdict)>,
     /// Why it could not be played to its end.
     pub(crate) trouble: Option<String>,
-    pub(crate) took: Duration,
 }
 
 impl Played {
@@ -53,7 +51,7 @@ pub(crate) fn all(ground: &Ground, rows: &[Row]) -> Vec<Played> {
     let mut parts = Vec::new();
     for row in rows {
         for level in Level::ALL.into_iter().filter(|level| row.on.includes(*level)) {
-            parts.extend([Runtime::Runc, Runtime::Wherry].map(|runtime| (row, runtime, level)));
+            parts.extend(Column::ALL.map(|column| (row, column, level)));
         }
     }
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
@@ -62,8 +60,8 @@ pub(crate) fn all(ground: &Ground, rows: &[Row]) -> Vec<Played> {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((row, runtime, level)) = parts.get(number) else { break };
-                    let played = play(ground, row, *runtime, *level, number);
+                    let Some((row, column, level)) = parts.get(number) else { break };
+                    let played = play(ground, row, *column, *level, number);
                     done.lock().expect("no holder panics").push((number, played));
                 }
             });
@@ -74,35 +72,26 @@ pub(crate) fn all(ground: &Ground, rows: &[Row]) -> Vec<Played> {
     done.into_iter().map(|(_, played)| played).collect()
 }
 
-fn play(ground: &Ground, row: &Row, runtime: Runtime, level: Level, number: usize) -> Played {
-    let began = Instant::now();
-    let mut played = Played {
-        row: *row,
-        runtime,
-        level,
-        verdicts: Vec::new(),
-        trouble: None,
-        took: Duration::ZERO,
-    };
+fn play(ground: &Ground, row: &Row, column: Column, level: Level, number: usize) -> Played {
+    let mut played = Played { row: *row, column, level, verdicts: Vec::new(), trouble: None };
     // Short: a shim's socket may be named by it, and a cgroup is.
     let id = format!("row{number}");
     if let Err(error) = act(ground, &mut played, id) {
         played.trouble = Some(format!("{error:#}"));
     }
-    played.took = began.elapsed();
     played
 }
 
 fn act(ground: &Ground, played: &mut Played, id: String) -> Result<()> {
-    let (row, runtime, level) = (played.row, played.runtime, played.level);
-    let mut stage = Stage::set(ground, runtime, level, &row, id)?;
+    let (row, column, level) = (played.row, played.column, played.level);
+    let mut stage = Stage::set(ground, column, level, &row, id)?;
     let result = perform(&mut stage, played);
     // Whatever went wrong, the next rows have the machine to themselves.
     let cleared = stage.clear();
     let result = result.and_then(|whole| {
         let published = cleared?;
         if whole {
-            let verdict = events(&stage, &row, runtime, level, &published);
+            let verdict = events(&stage, &row, column, level, &published);
             played.verdicts.push(("events", verdict));
         }
         Ok(())
@@ -113,11 +102,11 @@ fn act(ground: &Ground, played: &mut Played, id: String) -> Result<()> {
 /// Whether all of it was performed.
 fn perform(stage: &mut Stage<'_>, played: &mut Played) -> Result<bool> {
     stage.reach()?;
-    let asked = |step: &Step| !step.ours || played.runtime == Runtime::Wherry;
+    let asked = |step: &Step| !step.wasm || played.column == Column::Wasm;
     for step in script::steps(played.row.steps).into_iter().filter(asked) {
         let seen = stage.take(&step);
         let expected = step.expected(played.level);
-        let verdict = judge(&played.row, played.runtime, played.level, step.text, expected, &seen);
+        let verdict = judge(&played.row, played.column, played.level, step.text, expected, &seen);
         let ends = match &verdict {
             Verdict::Same => false,
             Verdict::Differs(index) => DIFFERENCES[*index].ends,
@@ -141,7 +130,7 @@ fn strays(step: &Step, expected: &str, seen: &str) -> bool {
 
 fn judge(
     row: &Row,
-    runtime: Runtime,
+    column: Column,
     level: Level,
     step: &str,
     expected: &str,
@@ -151,7 +140,7 @@ fn judge(
         return Verdict::Same;
     }
     let here = |difference: &&Difference| {
-        runtime == Runtime::Wherry
+        difference.is_of(column)
             && difference.is_about(row.id, step, expected)
             && script::fits(script::at(difference.ours, level), seen)
     };
@@ -161,13 +150,7 @@ fn judge(
     }
 }
 
-fn events(
-    stage: &Stage<'_>,
-    row: &Row,
-    runtime: Runtime,
-    level: Level,
-    published: &str,
-) -> Verdict {
+fn events(stage: &Stage<'_>, row: &Row, column: Column, level: Level, published: &str) -> Verdict {
     // What is expected of the steps, between what the state and the clearing up have published.
     let whole = |steps: &str| {
         let parts = [row.given.events(), steps.to_string(), published.to_string()];
@@ -176,12 +159,11 @@ fn events(
     let expected = script::at(row.events, level);
     let all: Vec<String> = expected.split(" | ").map(|one| whole(one.trim())).collect();
     let right = |seen: &str| {
-        all.iter()
-            .any(|one| one == seen || runtime == Runtime::Runc && without_deletions(one, seen))
+        all.iter().any(|one| one == seen || column == Column::Runc && without_deletions(one, seen))
     };
     let ours = |difference: &&Difference, seen: &str| {
         let ours = script::at(difference.ours, level);
-        runtime == Runtime::Wherry
+        difference.is_of(column)
             && difference.is_about(row.id, "events", expected)
             && ours.split(" | ").any(|one| whole(one.trim()) == seen)
     };

@@ -3,29 +3,30 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use wherry_e2e::rig::Runtime;
-
+use crate::column::Column;
 use crate::differences::DIFFERENCES;
 use crate::play::{Played, Verdict};
 
-/// A line for each row, and below it one for each difference. The two levels of a row stand side by side.
+/// A line for each row at each level, and below it one for each difference.
 pub(crate) fn table(all: &[Played]) -> String {
     let mut told = String::new();
-    writeln!(told, "{:34} {:11} {:>5}  {:9} wherry", "row", "asked at", "steps", "runc").ok();
-    let theirs = all.iter().filter(|played| played.runtime == Runtime::Runc);
-    for theirs in theirs {
-        let same = |other: &&Played| {
-            other.runtime == Runtime::Wherry
-                && (other.row.id, other.level) == (theirs.row.id, theirs.level)
-        };
-        let Some(ours) = all.iter().find(same) else { continue };
-        let (steps, level) = (ours.verdicts.len(), theirs.level.name());
-        let (left, right) = (word(theirs), word(ours));
-        writeln!(told, "{:34} {level:11} {steps:>5}  {left:9} {right}", theirs.row.id).ok();
-        for (step, verdict) in &ours.verdicts {
-            if let Verdict::Differs(index) = verdict {
-                let difference = &DIFFERENCES[*index];
-                writeln!(told, "    {step} -> {}: {}", difference.ours, difference.why).ok();
+    let mut line = |row: &str, level: &str, words: [&str; 3]| {
+        let [runc, wasm, native] = words;
+        let text = format!("{row:34} {level:11} {runc:9} {wasm:9} {native}");
+        writeln!(told, "{}", text.trim_end()).ok();
+    };
+    line("row", "asked at", Column::ALL.map(Column::name));
+    // Those of one row at one level are neighbours.
+    for columns in all.chunks(Column::ALL.len()) {
+        let [runc, wasm, native] = columns else { continue };
+        line(runc.row.id, runc.level.name(), [runc, wasm, native].map(word));
+        for played in [wasm, native] {
+            for (step, verdict) in &played.verdicts {
+                if let Verdict::Differs(index) = verdict {
+                    let (ours, why) = (DIFFERENCES[*index].ours, DIFFERENCES[*index].why);
+                    let text = format!("    {step} -> {ours} ({}): {why}", played.column.name());
+                    line(&text, "", [""; 3]);
+                }
             }
         }
     }
@@ -45,8 +46,8 @@ fn word(played: &Played) -> &'static str {
 pub(crate) fn troubles(all: &[Played]) -> String {
     let mut told = String::new();
     for played in all.iter().filter(|played| !played.is_well()) {
-        let Played { row, runtime, level, .. } = played;
-        writeln!(told, "{} on {runtime:?}, {}:", row.id, level.name()).ok();
+        let Played { row, column, level, .. } = played;
+        writeln!(told, "{}, {}, {}:", row.id, column.name(), level.name()).ok();
         for (step, verdict) in &played.verdicts {
             if let Verdict::Wrong { expected, seen } = verdict {
                 writeln!(told, "    {step}\n        expected {expected}\n        seen     {seen}")
@@ -60,39 +61,43 @@ pub(crate) fn troubles(all: &[Played]) -> String {
     told
 }
 
-/// Differences that nobody has seen, though their rows were played.
+/// Differences that nobody has seen, in a column that they are of and whose rows were played.
 pub(crate) fn unneeded(all: &[Played]) -> String {
-    let mut needed = BTreeSet::new();
-    for (_, verdict) in all.iter().flat_map(|played| &played.verdicts) {
-        if let Verdict::Differs(index) = verdict {
-            needed.insert(*index);
-        }
-    }
     let mut told = String::new();
-    for (index, difference) in DIFFERENCES.iter().enumerate() {
-        if !needed.contains(&index) && all.iter().any(|played| difference.may_be_in(&played.row)) {
-            writeln!(told, "not needed any more: {difference}").ok();
+    for column in Column::ALL.into_iter().filter(|column| column.is_ours()) {
+        let of: Vec<&Played> = all.iter().filter(|played| played.column == column).collect();
+        let mut needed = BTreeSet::new();
+        for (_, verdict) in of.iter().flat_map(|played| &played.verdicts) {
+            if let Verdict::Differs(index) = verdict {
+                needed.insert(*index);
+            }
+        }
+        for (index, difference) in DIFFERENCES.iter().enumerate() {
+            let played = of.iter().any(|played| difference.may_be_in(&played.row));
+            if played && difference.is_of(column) && !needed.contains(&index) {
+                writeln!(told, "{}, not needed any more: {difference}", column.name()).ok();
+            }
         }
     }
     told
 }
 
 pub(crate) fn totals(all: &[Played]) -> String {
-    let count = |runtime: Runtime, is: fn(&Verdict) -> bool| {
-        let of = all.iter().filter(|played| played.runtime == runtime);
-        of.flat_map(|played| &played.verdicts).filter(|(_, verdict)| is(verdict)).count()
-    };
-    let line = |runtime: Runtime| {
-        let of = all.iter().filter(|played| played.runtime == runtime);
-        let failed = of.clone().filter(|played| !played.is_well()).count();
-        let took: f64 = of.clone().map(|played| played.took.as_secs_f64()).sum();
+    let line = |column: Column| {
+        let of: Vec<&Played> = all.iter().filter(|played| played.column == column).collect();
+        let count = |is: fn(&Verdict) -> bool| {
+            let verdicts = of.iter().flat_map(|played| &played.verdicts);
+            verdicts.filter(|(_, verdict)| is(verdict)).count()
+        };
         format!(
-            "{runtime:?}: {} rows, {} answers same, {} differ with a reason, {} wrong; {failed} rows failed ({took:.0} s)",
-            of.count(),
-            count(runtime, |verdict| matches!(verdict, Verdict::Same)),
-            count(runtime, |verdict| matches!(verdict, Verdict::Differs(_))),
-            count(runtime, |verdict| matches!(verdict, Verdict::Wrong { .. })),
+            "{}: {} rows, {} answers the same, {} differ with a reason, {} wrong; {} rows failed\n",
+            column.name(),
+            of.len(),
+            count(|verdict| matches!(verdict, Verdict::Same)),
+            count(|verdict| matches!(verdict, Verdict::Differs(_))),
+            count(|verdict| matches!(verdict, Verdict::Wrong { .. })),
+            of.iter().filter(|played| !played.is_well()).count(),
         )
     };
-    format!("{}\n{}\n", line(Runtime::Runc), line(Runtime::Wherry))
+    Column::ALL.map(line).concat()
 }

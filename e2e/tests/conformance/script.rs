@@ -3,8 +3,8 @@
 //!
 //! An expectation is what [`crate::stage`] writes down, or a code with a part of its sentence:
 //! `NotFound: already finished`. ` | ` separates what is right as well (where containerd's shim itself has a race),
-//! ` // ` what a shim answers from what containerd makes of it. A step behind `!` is asked of our shim alone:
-//! containerd's would wait for ever, or not survive it.
+//! ` // ` what a shim answers from what containerd makes of it. A step behind `!` is asked about our Wasm
+//! guests alone: others would be waited for for ever, or containerd's shim does not survive it.
 
 /// Who is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,8 +36,8 @@ pub(crate) struct Step {
     pub(crate) exec: &'static str,
     pub(crate) verb: &'static str,
     pub(crate) words: &'static str,
-    /// Asked of our shim alone.
-    pub(crate) ours: bool,
+    /// Asked about Wasm alone.
+    pub(crate) wasm: bool,
     expected: &'static str,
 }
 
@@ -59,11 +59,11 @@ pub(crate) fn steps(text: &'static str) -> Vec<Step> {
 fn step(line: &'static str) -> Step {
     let Some((text, expected)) = line.split_once("->") else { panic!("no arrow in {line:?}") };
     let (text, expected) = (text.trim(), expected.trim());
-    let (ours, text) = text.strip_prefix("! ").map_or((false, text), |text| (true, text));
+    let (wasm, text) = text.strip_prefix("! ").map_or((false, text), |text| (true, text));
     let (head, words) = text.split_once(' ').unwrap_or((text, ""));
     let (second, head) = head.strip_prefix("2/").map_or((false, head), |head| (true, head));
     let (exec, verb) = head.split_once('.').unwrap_or(("", head));
-    Step { text, second, exec, verb, words, ours, expected }
+    Step { text, second, exec, verb, words, wasm, expected }
 }
 
 /// The part of an expectation that is about this level.

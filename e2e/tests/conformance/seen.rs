@@ -40,6 +40,11 @@ impl Pids {
         true
     }
 
+    /// How many processes have had this id.
+    pub(crate) fn lives(&self, exec: &str) -> usize {
+        self.0.get(exec).map_or(0, Vec::len)
+    }
+
     /// 0 before it has started.
     pub(crate) fn now(&self, exec: &str) -> u32 {
         self.0.get(exec).and_then(|all| all.last()).copied().unwrap_or_default()

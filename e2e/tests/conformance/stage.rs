@@ -1,4 +1,4 @@
-//! Plays one row on one runtime at one level and writes down what it sees.
+//! Plays one row in one column at one level and writes down what it sees.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use wherry_e2e::client::{NewContainer, Stdio};
 use wherry_e2e::command::until;
 use wherry_e2e::pipes::Pipes;
-use wherry_e2e::rig::Runtime;
 use wherry_e2e::spec;
 use wherry_e2e::tasks::{Call, Creation, Daemon, Refused, Service, Shim, Tasks, Told};
 
+use crate::column::Column;
 use crate::events::{self, Facts};
 use crate::ground::Ground;
 use crate::script::Level;
@@ -27,7 +27,7 @@ pub(crate) type Answer = Result<Told, Refused>;
 /// One container.
 pub(crate) struct Stage<'a> {
     pub(crate) ground: &'a Ground,
-    pub(crate) runtime: Runtime,
+    pub(crate) column: Column,
     pub(crate) id: String,
     pub(crate) given: Given,
     pub(crate) tasks: Tasks,
@@ -66,12 +66,12 @@ impl<'a> Stage<'a> {
     /// A shim or a container, but no task.
     pub(crate) fn set(
         ground: &'a Ground,
-        runtime: Runtime,
+        column: Column,
         level: Level,
         row: &Row,
         id: String,
     ) -> Result<Stage<'a>> {
-        let mut stage = Stage::bare(ground, runtime, row.given, id);
+        let mut stage = Stage::bare(ground, column, row.given, id);
         match level {
             Level::Containerd => stage.make_container()?,
             Level::Shim => {
@@ -80,20 +80,20 @@ impl<'a> Stage<'a> {
                 // Ours serves both names; the one that this containerd would ask its own shim for is asked.
                 let service = Service::of(containerd.version);
                 let bundle = &stage.creation.bundle;
-                let shim = Shim::start(containerd, runtime, service, bundle, &stage.id)?;
+                let shim = Shim::start(containerd, column.runtime(), service, bundle, &stage.id)?;
                 stage.tasks = Tasks::Shim(shim);
             }
         }
         Ok(stage)
     }
 
-    fn bare(ground: &'a Ground, runtime: Runtime, given: Given, id: String) -> Stage<'a> {
+    fn bare(ground: &'a Ground, column: Column, given: Given, id: String) -> Stage<'a> {
         let folder = ground.containerd.place.path(&format!("io-{id}"));
         let streams = Streams::new(folder, given.stdin, given.terminal);
         let creation = Creation { stdio: streams.pipes.stdio.clone(), ..Creation::default() };
         Stage {
             ground,
-            runtime,
+            column,
             id,
             given,
             tasks: Tasks::Daemon(Daemon(ground.containerd.client())),
@@ -112,19 +112,19 @@ impl<'a> Stage<'a> {
     /// Another task of the same kind in the same shim, as in a pod.
     pub(crate) fn beside(&self) -> Result<Stage<'a>> {
         let mut second =
-            Stage::bare(self.ground, self.runtime, self.given, format!("{}-2", self.id));
+            Stage::bare(self.ground, self.column, self.given, format!("{}-2", self.id));
         second.make_bundle()?;
         second.tasks = self.tasks.clone();
         Ok(second)
     }
 
     fn make_container(&mut self) -> Result<()> {
-        let image = self.ground.image(self.runtime);
+        let image = self.ground.image(self.column);
         let client = self.ground.containerd.client();
         client.create_container(NewContainer {
             id: self.id.clone(),
             image: image.reference.clone(),
-            runtime: self.runtime.name().to_string(),
+            runtime: self.column.runtime().name().to_string(),
             runtime_options: None,
             spec: self.spec(),
             labels: Vec::new(),
@@ -140,7 +140,7 @@ impl<'a> Stage<'a> {
         fs::write(bundle.join("config.json"), self.spec().to_string())?;
         self.creation.rootfs = vec![Mount {
             r#type: "bind".into(),
-            source: self.ground.rootfs(self.runtime).display().to_string(),
+            source: self.ground.rootfs(self.column).display().to_string(),
             target: String::new(),
             options: vec!["rbind".into(), "rw".into()],
         }];
@@ -149,7 +149,7 @@ impl<'a> Stage<'a> {
     }
 
     pub(crate) fn spec(&self) -> Value {
-        let image = self.ground.image(self.runtime);
+        let image = self.ground.image(self.column);
         let mut spec = spec::default(image, &self.id, &self.ground.containerd.place.tag);
         spec["process"]["args"] = args(self.given.program);
         spec["process"]["terminal"] = json!(self.given.terminal);
@@ -203,8 +203,12 @@ impl<'a> Stage<'a> {
     /// next may be told first. Ours gets no such time.
     pub(crate) fn settle(&self, exec: &str) {
         let of = if exec.is_empty() { &self.id } else { exec };
-        let heard = || self.ground.events.whole(&self.id).iter().any(|e| events::is_exit_of(e, of));
-        if self.runtime == Runtime::Runc {
+        let lives = self.pids.lives(exec);
+        let heard = || {
+            let all = self.ground.events.whole(&self.id);
+            all.iter().filter(|event| events::is_exit_of(event, of)).count() >= lives
+        };
+        if self.column == Column::Runc {
             until(Duration::from_secs(2), heard);
         }
     }
@@ -259,12 +263,17 @@ impl<'a> Stage<'a> {
                 tasks.ask(&self.id, "", &Call::Shutdown).ok();
                 let left = shim.leaves();
                 if let Some(second) = self.second {
-                    shim.clean(containerd, self.runtime, &second.creation.bundle, &second.id)?;
+                    shim.clean(
+                        containerd,
+                        self.column.runtime(),
+                        &second.creation.bundle,
+                        &second.id,
+                    )?;
                 }
                 let bundle = &self.creation.bundle;
-                let cleaned = shim.clean(containerd, self.runtime, bundle, &self.id);
+                let cleaned = shim.clean(containerd, self.column.runtime(), bundle, &self.id);
                 // containerd's own, up to 1.7, does not know what to do where nothing was created.
-                if self.runtime == Runtime::Wherry {
+                if self.column.is_ours() {
                     cleaned?;
                 }
                 fs::remove_dir_all(bundle)?;

@@ -114,7 +114,7 @@ fn not_there(world: &World) -> Result<()> {
         ("nothing", "exec: \"nothing\": executable file not found in $PATH"),
         ("/no/such", "exec: \"/no/such\": stat /no/such: no such file or directory"),
     ] {
-        let exec = Exec::of(&[word]).make(&task)?;
+        let exec = Exec::of(&[word]).add_to(&task)?;
         let Err(refused) = exec.start() else { bail!("{word} was started") };
         ensure!(refused.message.contains(why), "{refused}");
         ensure!(exec.state()?.status == Status::Created);
@@ -130,7 +130,7 @@ fn native(world: &World) -> Result<()> {
     let task = container.bind(&folder, "/data", &["ro"]).create(&world.containerd)?;
     task.start()?;
     for name in ["true", "script"] {
-        let exec = Exec::of(&[&format!("/data/{name}")]).make(&task)?;
+        let exec = Exec::of(&[&format!("/data/{name}")]).add_to(&task)?;
         let Err(refused) = exec.start() else { bail!("{name} was started") };
         ensure!(refused.message.contains(&format!("/data/{name} ")), "{refused}");
     }
@@ -140,7 +140,7 @@ fn native(world: &World) -> Result<()> {
 fn signalled(world: &World) -> Result<()> {
     let task = running(world)?;
     for signal in [1, 2, 9, 15] {
-        let mut exec = Exec::of(&["/bin/sleep.wasm", "600"]).make(&task)?;
+        let mut exec = Exec::of(&["/bin/sleep.wasm", "600"]).add_to(&task)?;
         exec.start()?;
         exec.kill(signal)?;
         let done = exec.finish()?;
@@ -152,7 +152,7 @@ fn signalled(world: &World) -> Result<()> {
 
 fn listed(world: &World) -> Result<()> {
     let task = running(world)?;
-    let exec = Exec::of(&["/bin/sleep.wasm", "600"]).make(&task)?;
+    let exec = Exec::of(&["/bin/sleep.wasm", "600"]).add_to(&task)?;
     let pid = exec.start()?;
     let Told::Pids(pids) = wherry_e2e::tasks::Tasks::Daemon(wherry_e2e::tasks::Daemon(
         task.client().clone(),
@@ -171,7 +171,7 @@ fn ends_first(world: &World) -> Result<()> {
     let mut task = running(world)?;
     let mut execs = Vec::new();
     for _ in 0..3 {
-        let exec = Exec::of(&["/bin/sleep.wasm", "600"]).make(&task)?;
+        let exec = Exec::of(&["/bin/sleep.wasm", "600"]).add_to(&task)?;
         exec.start()?;
         execs.push(exec);
     }
@@ -194,7 +194,7 @@ fn ends_first(world: &World) -> Result<()> {
 
 fn inside(world: &World) -> Result<()> {
     let task = running(world)?;
-    let exec = Exec::of(&["/bin/sleep.wasm", "600"]).make(&task)?;
+    let exec = Exec::of(&["/bin/sleep.wasm", "600"]).add_to(&task)?;
     let pid = exec.start()?;
     for kind in ["mnt", "net", "ipc", "uts", "pid"] {
         let of = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/{kind}"));
@@ -218,7 +218,7 @@ fn terminal(world: &World) -> Result<()> {
 
 fn exec_terminal(world: &World) -> Result<()> {
     let task = running(world)?;
-    let mut exec = Exec::of(&["/bin/isatty.wasm", "wait"]).terminal().make(&task)?;
+    let mut exec = Exec::of(&["/bin/isatty.wasm", "wait"]).terminal().add_to(&task)?;
     exec.start()?;
     exec.says("[true, true, true]\r\n")?;
     // Typed by one client, and another after it has gone.
@@ -231,7 +231,7 @@ fn exec_terminal(world: &World) -> Result<()> {
 
 fn resized(world: &World) -> Result<()> {
     let task = running(world)?;
-    let exec = Exec::of(&["/bin/isatty.wasm", "wait"]).terminal().make(&task)?;
+    let exec = Exec::of(&["/bin/isatty.wasm", "wait"]).terminal().add_to(&task)?;
     let pid = exec.start()?;
     exec.says("true")?;
     let size = || {
@@ -248,7 +248,7 @@ fn resized(world: &World) -> Result<()> {
 
 fn interrupted(world: &World) -> Result<()> {
     let task = running(world)?;
-    let mut exec = Exec::of(&["/bin/isatty.wasm", "wait"]).terminal().make(&task)?;
+    let mut exec = Exec::of(&["/bin/isatty.wasm", "wait"]).terminal().add_to(&task)?;
     exec.start()?;
     exec.says("true")?;
     exec.types("\u{3}")?;

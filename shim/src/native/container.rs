@@ -238,7 +238,11 @@ impl Native {
         };
         let failed = |e: stdio::Error| Denied::new(Code::FailedPrecondition, chain(&e));
         if !stdio.terminal {
-            let (ends, kept) = stdio::open(streams).map_err(failed)?;
+            let (ends, mut kept) = stdio::open(streams).map_err(failed)?;
+            if matches!(action, Action::Exec { .. }) {
+                // It runs before runc has ended, and would read the end of what nobody has opened yet.
+                kept.hold_stdin();
+            }
             for end in [&ends.stdin, &ends.stdout, &ends.stderr] {
                 self.give(end);
             }

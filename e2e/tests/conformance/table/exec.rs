@@ -130,7 +130,7 @@ pub(crate) const ROWS: &[Row] = &[
         given: RUNNING,
         on: On::Both,
         steps: "
-            e.exec nonsense -> Unknown: unexpected end of JSON input
+            e.exec nonsense -> Unknown: unexpected
             e.state     -> NotFound
             e.exec sleep -> ok
         ",

@@ -246,7 +246,7 @@ pub(crate) const ROWS: &[Row] = &[
             cgroup pids       -> 99
             update nothing    -> ok
             cgroup memory     -> 67108864
-            update nonsense   -> Unknown: unexpected end of JSON input
+            update nonsense   -> Unknown: unexpected
             state             -> running
         ",
         events: "",
@@ -261,7 +261,7 @@ pub(crate) const ROWS: &[Row] = &[
             wait        -> exit 137
             stats       -> metrics
         ",
-        events: "start, oom, exit 137 | start, exit 137, oom | start, exit 137",
+        events: "start, oom, exit 137 | oom, start, exit 137 | start, exit 137, oom | start, exit 137",
         source: "task/service.go oomEvent: sent beside the queue of all other events",
     },
 ];
