@@ -144,7 +144,7 @@ fn report(run: &Run, rows: &[Row]) {
         run.took.as_secs_f64(),
     );
     for case in run.cases.iter().filter(|case| case.outcome != Outcome::Pass) {
-        let why = rows.iter().find(|row| row.test == case.name).map(|row| row.why.as_str());
+        let why = rows.iter().find(|row| row.is_of(case)).map(|row| row.why.as_str());
         println!("  {:<10} {}: {}", case.outcome.name(), case.name, why.unwrap_or("unexplained"));
     }
     for difference in &run.unexplained {

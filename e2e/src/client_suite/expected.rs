@@ -50,6 +50,14 @@ pub struct Row {
 }
 
 impl Row {
+    /// `TestA/*` stands for all cases of `TestA`.
+    pub fn is_of(&self, case: &Case) -> bool {
+        match self.test.strip_suffix('*') {
+            Some(all) => case.name.starts_with(all),
+            None => case.name == self.test,
+        }
+    }
+
     pub fn allowed(&self, column: Column) -> Allowed {
         self.allowed[column as usize]
     }
@@ -96,7 +104,7 @@ fn row(line: &str) -> Result<Row> {
 pub fn differences(column: Column, whole: bool, cases: &[Case], rows: &[Row]) -> Vec<String> {
     let mut found = Vec::new();
     for case in cases {
-        let row = rows.iter().find(|row| row.test == case.name);
+        let row = rows.iter().find(|row| row.is_of(case));
         let allowed = row.map_or(Allowed::Only(Outcome::Pass), |row| row.allowed(column));
         let (is, was) = (case.outcome.name(), allowed.name());
         if !allowed.allows(case.outcome) {
@@ -113,7 +121,11 @@ pub fn differences(column: Column, whole: bool, cases: &[Case], rows: &[Row]) ->
         }
     }
     if whole {
-        let gone = rows.iter().filter(|row| !cases.iter().any(|case| case.name == row.test));
+        // A test that is skipped in one column has cases in the others.
+        let has = |row: &Row, case: &Case| {
+            row.is_of(case) || case.name.starts_with(&format!("{}/", row.test))
+        };
+        let gone = rows.iter().filter(|row| !cases.iter().any(|case| has(row, case)));
         found.extend(gone.map(|row| format!("{}: in the table, not in the suite", row.test)));
     }
     found
@@ -184,6 +196,23 @@ mod tests {
         assert_eq!(difference(case("TestA", Outcome::Fail, "a race")), 0);
         assert_eq!(difference(case("TestA", Outcome::Fail, "other")), 1);
         assert_eq!(difference(case("TestA", Outcome::Unfinished, "")), 1);
+    }
+
+    #[test]
+    fn a_row_may_stand_for_all_cases_and_a_skipped_test_may_have_cases_elsewhere() {
+        let rows = read(
+            "| `TestA/*` | flaky | pass | pass | `race` | Known. |\n\
+             | `TestB` | pass | pass | skip | `no runc` | Known. |",
+        )
+        .expect("a good table");
+        let cases = [
+            case("TestA/one", Outcome::Fail, "a race"),
+            case("TestA/two", Outcome::Pass, ""),
+            case("TestB/one", Outcome::Pass, ""),
+        ];
+        assert_eq!(differences(Column::Runc, true, &cases, &rows), [""; 0]);
+        let bad = [case("TestB/one", Outcome::Fail, "no runc")];
+        assert_eq!(differences(Column::Runc, false, &bad, &rows).len(), 1);
     }
 
     #[test]

@@ -591,6 +591,27 @@ fn a_task_answers_about_itself_from_create_to_delete() {
     );
 }
 
+/// containerd's TestIssue10589: runc is slow with the first exec, and init is killed meanwhile.
+#[test]
+fn an_exec_can_be_added_until_the_end_of_init_is_told() {
+    check(
+        "run exec:a e-start:a exit:0 state exec:b e-start:b e-failed:a e-state:a e-state:b state exec:d",
+        expect![[r#"
+            exec:a     add(a) ExecAdded(a) 3=ok
+            e-start:a  start(a)…
+            exit:0     signal-all:9
+            state      5=Running
+            exec:b     add(b) ExecAdded(b) 6=ok
+            e-start:b  7=FailedPrecondition(task c is not running)
+            e-failed:a 4=NotFound(no such program) Exit:0
+            e-state:a  8=Created
+            e-state:b  9=Created
+            state      10=Stopped 0
+            exec:d     11=FailedPrecondition(cannot exec in a stopped process)
+        "#]],
+    );
+}
+
 #[test]
 fn the_exit_of_an_exec_is_published_before_that_of_init() {
     check(
