@@ -27,6 +27,13 @@ const CASES: &[Case] = &[
     ("a_shim_killed_under_a_spinning_program_leaves_nothing", For::Any, |w| {
         shim_killed(w, Stage::Spinning)
     }),
+    ("a_shim_killed_under_a_native_program_leaves_nothing", For::Any, |w| {
+        shim_killed(w, Stage::Native)
+    }),
+    ("a_shim_killed_before_a_native_start_leaves_nothing", For::Any, |w| {
+        shim_killed(w, Stage::NativeCreated)
+    }),
+    ("a_shim_killed_while_runc_creates_leaves_nothing", For::Any, shim_killed_in_runc),
     ("a_guest_killed_before_start_is_an_exit", For::Any, |w| guest_killed(w, Stage::Created)),
     ("a_guest_killed_while_running_is_an_exit", For::Any, |w| guest_killed(w, Stage::Running)),
     ("a_compiler_killed_is_an_error_and_the_next_one_works", For::Wherry, compiler_killed),
@@ -72,9 +79,20 @@ enum Stage {
     Running,
     Spinning,
     Stopped,
+    Native,
+    NativeCreated,
 }
 
 fn at(world: &World, stage: Stage) -> Result<Task> {
+    if matches!(stage, Stage::Native | Stage::NativeCreated) {
+        let words = ["sh", "-c", "busybox sleep 1d & echo being; wait"];
+        let task = Container::of(&world.busybox()?).args(&words).create(&world.containerd)?;
+        if stage == Stage::Native {
+            task.start()?;
+            task.says("ing\n")?;
+        }
+        return Ok(task);
+    }
     let guest = if stage == Stage::Spinning { "spin" } else { "sleep" };
     let task = world.guest(guest)?.create(&world.containerd)?;
     if stage != Stage::Created {
@@ -138,6 +156,34 @@ fn shim_killed(world: &World, stage: Stage) -> Result<()> {
     nothing_left(world, &id)?;
     ensure!(!fs::exists(format!("/proc/{pid}/ns/mnt"))?, "the program lives on as {pid}");
     works(world)
+}
+
+/// While a hook holds up `runc create`, with the cgroup and the first processes made.
+fn shim_killed_in_runc(world: &World) -> Result<()> {
+    let id = "in-runc";
+    let hook = serde_json::json!({ "path": "/bin/sleep", "args": ["sleep", "3"] });
+    let container = Container::of(&world.busybox()?)
+        .args(&["true"])
+        .id(id)
+        .edit(move |spec| spec["hooks"] = serde_json::json!({ "createRuntime": [hook] }));
+    let made = std::thread::scope(|scope| {
+        let making = scope.spawn(|| container.create(&world.containerd));
+        let in_hook = || fs::exists(world.containerd.bundle(id).join("log.json")).unwrap_or(false);
+        ensure!(until(RUN, || in_hook() && has_init(world, id)), "runc never came to the hook");
+        kill_9(shim_of(world, id)?)?;
+        Ok(making.join().expect("the thread does not panic").is_ok())
+    })?;
+    ensure!(!made, "made without a shim");
+    nothing_left(world, id)?;
+    works(world)
+}
+
+/// A process is in the container's cgroup.
+fn has_init(world: &World, id: &str) -> bool {
+    let groups = leaks::cgroups(&world.containerd.place.tag);
+    let ours = groups.into_iter().filter(|group| group.ends_with(id));
+    let procs = ours.map(|group| fs::read_to_string(group.join("cgroup.procs")));
+    procs.filter_map(Result::ok).any(|text| !text.is_empty())
 }
 
 /// The next container is none the worse for it.

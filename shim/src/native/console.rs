@@ -20,6 +20,21 @@ use wherry_cache::RUN;
 /// runc has sent it by the time it ends.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+fn folder() -> PathBuf {
+    Path::new(RUN).join("console")
+}
+
+/// Removes the sockets of shims that were killed: a socket is named by its shim's pid.
+pub(crate) fn remove_dead() {
+    for socket in std::fs::read_dir(folder()).into_iter().flatten().flatten() {
+        let name = socket.file_name();
+        let pid = name.to_str().and_then(|name| name.split_once('-')).map(|(pid, _)| pid);
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = std::fs::remove_file(socket.path());
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Console {
     path: PathBuf,
@@ -30,7 +45,7 @@ impl Console {
     /// In a folder with a short name: a bundle's may be longer than a socket's may be.
     pub(super) fn listen() -> io::Result<Console> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let folder = Path::new(RUN).join("console");
+        let folder = folder();
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(format!("{}-{n}", std::process::id()));

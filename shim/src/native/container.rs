@@ -13,7 +13,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::Value;
 use wherry_core::lifecycle::{Code, Creation, Denied, Stdio};
 use wherry_core::spec::{Facts, Lookup, Options};
-use wherry_sandbox::cgroup::{Cgroup, OomWatch};
+use wherry_sandbox::cgroup::{Cgroup, Locator, OomWatch};
 
 use super::call::{Call, FOR_EVER, Streams};
 use super::console::Console;
@@ -40,6 +40,9 @@ pub(crate) struct Native {
     io_gid: u32,
     /// The kernel ends all of it with its init.
     own_pids: bool,
+    /// The cgroup that runc is going to make, as far as it can be told: a runc that is killed while
+    /// it creates leaves it behind.
+    expected: Option<Locator>,
 }
 
 /// What creating brings: its init process, parked by runc, and what the shim keeps of it.
@@ -93,6 +96,7 @@ impl Native {
             io_uid: given.io_uid,
             io_gid: given.io_gid,
             own_pids: lookup.own_pids,
+            expected: lookup.cgroup().and_then(|path| Cgroup::expected(&path).ok()),
         })
     }
 
@@ -109,7 +113,12 @@ impl Native {
         written: &Written,
         expecting: Expecting,
     ) -> Result<Born, Denied> {
-        written.change(|state| state.native = Some(self.runc.clone())).map_err(cannot_note)?;
+        let stranger = self.is_known();
+        let noted = written.change(|state| {
+            state.native = Some(self.runc.clone());
+            state.cgroup = self.expected.clone().filter(|_| !stranger);
+        });
+        noted.map_err(cannot_note)?;
         let pid_file = self.bundle.join("init.pid");
         let action = Action::Create {
             bundle: &self.bundle,
@@ -124,15 +133,25 @@ impl Native {
             let _ = written.change(|state| state.worker = Process::of(pid));
         };
         let call = Call { started: &started, ..self.call(&log, abort, FOR_EVER) };
-        let stranger = self.is_known();
         let born = self.run(&creation.stdio, &call, action).and_then(|kept| {
             let guest = guest(&pid_file)?;
             Ok(self.adopt(guest, kept, written, expecting))
         });
-        if born.is_err() && !stranger && self.is_known() {
-            self.delete();
+        if born.is_err() && !stranger {
+            self.clear();
         }
         born
+    }
+
+    /// After a creation that failed, or was given up in the middle.
+    fn clear(&self) {
+        if self.is_known() {
+            self.delete();
+        }
+        let Some(cgroup) = self.expected.clone().map(Cgroup::locate) else { return };
+        if let Err(error) = cgroup.kill_all().and_then(|()| cgroup.delete()) {
+            log::warn!("a cgroup of {} stays: {}", self.id, error.sentence());
+        }
     }
 
     fn adopt(&self, guest: Guest, kept: Kept, written: &Written, expecting: Expecting) -> Born {
@@ -141,7 +160,9 @@ impl Native {
         let watch = cgroup.as_ref().and_then(|cgroup| cgroup.watch_oom().ok());
         let noted = written.change(|state| {
             state.guest = Process::of(guest.pid);
-            state.cgroup = cgroup.as_ref().map(|cgroup| cgroup.locator().clone());
+            if let Some(cgroup) = &cgroup {
+                state.cgroup = Some(cgroup.locator().clone());
+            }
         });
         if let Err(error) = noted {
             // runc knows all of it, too.

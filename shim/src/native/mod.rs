@@ -15,6 +15,7 @@ mod console;
 mod container;
 mod words;
 
+pub(crate) use console::remove_dead as remove_dead_consoles;
 pub(crate) use container::{Born, Native, Ran};
 pub(crate) use words::Runc;
 

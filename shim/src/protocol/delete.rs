@@ -2,7 +2,7 @@
 //!
 //! containerd runs this after every container, also when all went well, and as its only cleanup
 //! when a shim died; it has five seconds and may come twice. All that is known is in the bundle:
-//! the state file tells what the shim of this id left. Siblings of the pod are never touched.
+//! the state file tells what the shim of this id left, and which runc knows it if it is native. Siblings of the pod are never touched.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use wherry_sandbox::mounts::unmount_rootfs;
 use super::socket;
 use crate::args::Args;
 use crate::lifeline::Process;
+use crate::native::remove_dead_consoles;
 use crate::state_file::StateFile;
 
 /// How long a killed process may take, of the five seconds that containerd gives.
@@ -50,6 +51,7 @@ fn clean(state: &StateFile, bundle: &Path) -> Result<(), String> {
     }
     let mut failed = Ok(());
     if let Some(runc) = &state.native {
+        remove_dead_consoles();
         let left = deadline.saturating_duration_since(Instant::now());
         failed = runc.delete_by_force(&state.id, bundle, left);
     }

@@ -146,6 +146,13 @@ impl Lookup {
         }
     }
 
+    /// The cgroup that runc makes by itself, where the spec names it; a path that is not absolute
+    /// only runc can tell.
+    #[must_use]
+    pub fn cgroup(&self) -> Option<PathBuf> {
+        self.cgroups_path.starts_with('/').then(|| clean(Path::new(&self.cgroups_path)))
+    }
+
     /// Whether runc is to ask systemd for the container's cgroup: as for a Wasm container, the form
     /// of the path decides, unless the administrator does.
     #[must_use]

@@ -82,12 +82,15 @@ impl Hierarchies {
     /// On a "hybrid" node systemd watches its units in a v2 hierarchy without controllers, and ends
     /// a scope whose group there is empty, whatever v1 says.
     pub(super) fn watched_by_systemd(&self, path: &Path) -> Option<Folder> {
+        self.beside(path).filter(|folder| folder.path.exists())
+    }
+
+    /// The group in the v2 hierarchy of a hybrid node.
+    pub(super) fn beside(&self, path: &Path) -> Option<Folder> {
         let (Hierarchies::Legacy(_), Ok(inside)) = (self, below_root(path)) else { return None };
         let root = Path::new(ROOT).join(BESIDE);
         let is_v2 = rustix::fs::statfs(&root).is_ok_and(|s| s.f_type as u64 == CGROUP2_MAGIC);
-        let folder = root.join(inside);
-        (is_v2 && folder.exists())
-            .then(|| Folder { controllers: vec![BESIDE.to_owned()], path: folder })
+        is_v2.then(|| Folder { controllers: vec![BESIDE.to_owned()], path: root.join(inside) })
     }
 }
 

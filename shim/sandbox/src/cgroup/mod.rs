@@ -124,6 +124,14 @@ impl Cgroup {
         Cgroup { locator, placeholder: Mutex::new(None) }
     }
 
+    /// The groups that somebody else may be about to make for this path.
+    pub fn expected(path: &Path) -> Result<Locator> {
+        let hierarchies = Hierarchies::of_this_node()?;
+        let mut folders = hierarchies.folders(path)?;
+        folders.extend(hierarchies.beside(path));
+        Ok(Locator { folders, unit: None })
+    }
+
     /// The groups that somebody has made for a process: those that it is in and we are not.
     pub fn of_process(pid: u32) -> Result<Cgroup> {
         let hierarchies = Hierarchies::of_this_node()?;
