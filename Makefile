@@ -75,7 +75,7 @@ audit: toolchain ## known vulnerabilities of what we depend on (network)
 	e2e/rig/deny.sh advisories
 
 .PHONY: programs
-programs: toolchain ## the three programs for this machine, as released
+programs: toolchain ## the three programs for this machine and wasmbox.wasm, as released
 	@e2e/rig/programs.sh $(HOST)
 
 .PHONY: dist

@@ -16,6 +16,8 @@ export PATH=$cargo_home/bin:$PATH
 # protoc is for the client library of containerd, which the suites speak; dbus for the tests of what systemd is
 # asked.
 apt_install gcc libc6-dev musl-tools make git curl ca-certificates protobuf-compiler dbus
+# What wasmbox is compared with; either package brings the program.
+command -v busybox >/dev/null || apt_install busybox-static
 
 rustup_init() { # ways to get rustup, surest first
   local scratch target found

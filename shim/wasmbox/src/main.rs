@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 }
 
 /// Nobody but the program itself can go there: libc begins at `/` on WASI.
-#[cfg(target_os = "wasi")]
+#[cfg(target_env = "p2")]
 fn enter_initial_directory() {
     if let Some(directory) = wasip2::cli::environment::initial_cwd() {
         // A container whose directory does not exist starts at `/`, and `pwd` says so.
@@ -52,17 +52,17 @@ fn enter_initial_directory() {
     }
 }
 
-#[cfg(not(target_os = "wasi"))]
+#[cfg(not(target_env = "p2"))]
 fn enter_initial_directory() {}
 
 /// std knows only success and failure on this target.
-#[cfg(target_os = "wasi")]
+#[cfg(target_env = "p2")]
 fn exit(status: i32) -> ExitCode {
     wasip2::cli::exit::exit_with_code(u8::try_from(status & 0xff).unwrap_or(255));
     ExitCode::FAILURE
 }
 
-#[cfg(not(target_os = "wasi"))]
+#[cfg(not(target_env = "p2"))]
 fn exit(status: i32) -> ExitCode {
     ExitCode::from(u8::try_from(status & 0xff).unwrap_or(255))
 }

@@ -1,8 +1,8 @@
 //! Where a command reads from and writes to: the process's own streams, files, and buffers.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -21,6 +21,10 @@ pub(crate) enum Fd {
     Out(Out),
 }
 
+thread_local! {
+    static PROCESS: OnceCell<Streams> = const { OnceCell::new() };
+}
+
 /// What a command is connected to. Commands that share a stream share its buffer.
 #[derive(Clone)]
 pub(crate) struct Streams {
@@ -32,11 +36,26 @@ pub(crate) struct Streams {
 impl Streams {
     /// The process's own three.
     pub(crate) fn of_process() -> Streams {
-        Streams {
-            stdin: input(BufReader::with_capacity(CHUNK, Stdin)),
-            stdout: output(BufWriter::with_capacity(CHUNK, Stdout)),
-            stderr: output(Stderr),
-        }
+        PROCESS.with(|process| {
+            let own = process.get_or_init(|| Streams {
+                stdin: input(BufReader::with_capacity(CHUNK, Stdin)),
+                stdout: output(BufWriter::with_capacity(CHUNK, Stdout)),
+                stderr: output(Stderr),
+            });
+            own.clone()
+        })
+    }
+
+    /// Which of the three are terminals: those that are the process's own, if it has one there.
+    pub(crate) fn terminals(&self) -> [bool; 3] {
+        PROCESS.with(|process| {
+            let Some(own) = process.get() else { return [false; 3] };
+            [
+                Rc::ptr_eq(&self.stdin, &own.stdin) && io::stdin().is_terminal(),
+                Rc::ptr_eq(&self.stdout, &own.stdout) && io::stdout().is_terminal(),
+                Rc::ptr_eq(&self.stderr, &own.stderr) && io::stderr().is_terminal(),
+            ]
+        })
     }
 }
 

@@ -4,7 +4,6 @@
 //! shows what a guest experiences: files are its own user's, and it may read and write them.
 
 use std::fs;
-use std::io::IsTerminal;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FileType, Stat};
@@ -264,7 +263,7 @@ impl Ls<'_> {
         };
         let names: Vec<String> = entries.iter().map(name).collect();
         let columns =
-            self.options.has('C') || std::io::stdout().is_terminal() && !self.options.has('1');
+            self.options.has('C') || self.call.streams.terminals()[1] && !self.options.has('1');
         let widest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0) + 2;
         let per_row = if columns { (80 / widest).max(1) } else { 1 };
         let rows = names.len().div_ceil(per_row);

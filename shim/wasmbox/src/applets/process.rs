@@ -250,7 +250,7 @@ pub(super) fn top(call: &Call<'_>) -> Outcome {
     let options = Options::parse(call.args, "bn:d:Hm", &[])?;
     let rounds: u64 = options.number('n')?.unwrap_or(u64::MAX);
     let pause = options.number::<f64>('d')?.unwrap_or(5.0);
-    let interactive = std::io::IsTerminal::is_terminal(&std::io::stdout());
+    let interactive = call.streams.terminals()[1];
     for round in 0..rounds {
         if round > 0 {
             let pause = Duration::try_from_secs_f64(pause).unwrap_or(Duration::from_secs(5));

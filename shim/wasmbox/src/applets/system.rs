@@ -1,7 +1,6 @@
 //! `uname`, `hostname`, `nproc`, `free`, `uptime`, `mount`, `tty`: the system as `/proc` shows it.
 
 use std::fs;
-use std::io::IsTerminal;
 
 use crate::call::{Call, Failure, Outcome};
 use crate::options::Options;
@@ -148,7 +147,7 @@ pub(super) fn mount(call: &Call<'_>) -> Outcome {
 }
 
 pub(super) fn tty(call: &Call<'_>) -> Outcome {
-    let is_terminal = std::io::stdin().is_terminal();
+    let is_terminal = call.streams.terminals()[0];
     if !call.args.iter().any(|arg| arg == "-s") {
         writeln!(call.out(), "{}", if is_terminal { "/dev/console" } else { "not a tty" })?;
     }

@@ -1,26 +1,25 @@
 //! `test`, `[`: what is true of strings, numbers and files.
 
 use std::fs::{File, Metadata};
-use std::io::IsTerminal;
 use std::time::SystemTime;
 
 use crate::call::{Call, Failure, Outcome};
 
 pub(super) fn test(call: &Call<'_>) -> Outcome {
-    answer(call.args)
+    answer(call.args, call.streams.terminals())
 }
 
 pub(super) fn bracket(call: &Call<'_>) -> Outcome {
     let close = if call.name == "[[" { "]]" } else { "]" };
     match call.args.split_last() {
-        Some((last, args)) if last == close => answer(args),
+        Some((last, args)) if last == close => answer(args, call.streams.terminals()),
         _ => Err(Failure::Said(format!("missing {close}"), 2)),
     }
 }
 
-fn answer(args: &[String]) -> Outcome {
+fn answer(args: &[String], terminals: [bool; 3]) -> Outcome {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    match evaluate(&words) {
+    match evaluate(&words, terminals) {
         Ok(truth) => Ok(i32::from(!truth)),
         Err(sentence) => Err(Failure::Said(sentence, 2)),
     }
@@ -29,20 +28,19 @@ fn answer(args: &[String]) -> Outcome {
 type Truth = Result<bool, String>;
 
 /// POSIX says by the number of words what they mean, so that `test "$x" = y` holds for any `$x`.
-fn evaluate(words: &[&str]) -> Truth {
+fn evaluate(words: &[&str], terminals: [bool; 3]) -> Truth {
     match words {
         [] => Ok(false),
         [word] => Ok(!word.is_empty()),
         ["!", word] => Ok(word.is_empty()),
-        [operator, word] => {
-            unary(operator, word).unwrap_or_else(|| Err(format!("{operator}: unknown operand")))
-        }
+        [operator, word] => unary(operator, word, terminals)
+            .unwrap_or_else(|| Err(format!("{operator}: unknown operand"))),
         [left, operator, right] if is_binary(operator) => binary(left, operator, right),
-        ["!", rest @ ..] if words.len() <= 4 => Ok(!evaluate(rest)?),
+        ["!", rest @ ..] if words.len() <= 4 => Ok(!evaluate(rest, terminals)?),
         ["(", word, ")"] => Ok(!word.is_empty()),
-        ["(", a, b, ")"] => evaluate(&[a, b]),
+        ["(", a, b, ")"] => evaluate(&[a, b], terminals),
         words => {
-            let mut parser = Parser { words, at: 0 };
+            let mut parser = Parser { words, at: 0, terminals };
             let truth = parser.or()?;
             match parser.words.get(parser.at) {
                 None => Ok(truth),
@@ -55,6 +53,7 @@ fn evaluate(words: &[&str]) -> Truth {
 struct Parser<'a> {
     words: &'a [&'a str],
     at: usize,
+    terminals: [bool; 3],
 }
 
 impl Parser<'_> {
@@ -101,9 +100,9 @@ impl Parser<'_> {
             };
         }
         match rest {
-            [operator, word, ..] if unary(operator, word).is_some() => {
+            [operator, word, ..] if unary(operator, word, self.terminals).is_some() => {
                 self.at += 2;
-                unary(operator, word).unwrap_or(Ok(false))
+                unary(operator, word, self.terminals).unwrap_or(Ok(false))
             }
             [word, ..] => {
                 self.at += 1;
@@ -148,7 +147,7 @@ fn binary(left: &str, operator: &str, right: &str) -> Truth {
 }
 
 /// `None`: it is no operator.
-fn unary(operator: &str, word: &str) -> Option<Truth> {
+fn unary(operator: &str, word: &str, terminals: [bool; 3]) -> Option<Truth> {
     let file = || std::fs::metadata(word).ok();
     let holds = |holds: fn(&Metadata) -> bool| file().as_ref().is_some_and(holds);
     Some(Ok(match operator {
@@ -166,12 +165,7 @@ fn unary(operator: &str, word: &str) -> Option<Truth> {
         // WASI knows neither owners nor modes: files are the guest's, and have no such bit.
         "-O" | "-G" => file().is_some(),
         "-u" | "-g" | "-k" => false,
-        "-t" => match word {
-            "0" => std::io::stdin().is_terminal(),
-            "1" => std::io::stdout().is_terminal(),
-            "2" => std::io::stderr().is_terminal(),
-            _ => false,
-        },
+        "-t" => word.parse().is_ok_and(|fd: usize| terminals.get(fd) == Some(&true)),
         "-N" => file().is_some_and(|file| {
             file.modified().ok() > file.accessed().ok().or(Some(SystemTime::UNIX_EPOCH))
         }),
@@ -245,7 +239,7 @@ mod tests {
         let words: Vec<&str> = line.split(' ').filter(|word| !word.is_empty()).collect();
         let words: Vec<&str> =
             words.iter().map(|word| if *word == "''" { "" } else { word }).collect();
-        assert_eq!(evaluate(&words), expected, "{line}");
+        assert_eq!(evaluate(&words, [true, false, false]), expected, "{line}");
     }
 
     #[test]
@@ -278,6 +272,7 @@ mod tests {
             "-d /",
             "-e /",
             "! -f /",
+            "-t 0",
             "-n a -a ( -z '' -o x = y )",
         ] {
             check(line, Ok(true));
@@ -294,6 +289,7 @@ mod tests {
             "'' -o ''",
             "-e /no/such",
             "-t 9",
+            "-t 1",
         ] {
             check(line, Ok(false));
         }

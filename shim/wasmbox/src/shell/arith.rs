@@ -214,6 +214,17 @@ impl Parser<'_> {
     }
 
     fn unary(&mut self) -> Value {
+        // Signs in front of signs are calls in calls, too.
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            return Err("arithmetic: expression too deep".to_string());
+        }
+        let value = self.signed();
+        self.depth -= 1;
+        value
+    }
+
+    fn signed(&mut self) -> Value {
         for (sign, step) in [("++", 1), ("--", -1)] {
             let before = self.at;
             if self.take(sign) {
@@ -354,5 +365,7 @@ mod tests {
         check("1 +", Err("arithmetic syntax error: the expression ends too early"));
         check("1 2", Err("arithmetic syntax error at '2'"));
         check("c", Err("arithmetic: expression too deep"));
+        check(&"(".repeat(9999), Err("arithmetic: expression too deep"));
+        check(&"-".repeat(9999), Err("arithmetic: expression too deep"));
     }
 }

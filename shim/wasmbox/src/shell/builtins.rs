@@ -146,14 +146,9 @@ fn source(shell: &mut Shell, args: &[String]) -> Run {
             return Err(shell.fatal(&format!("can't open '{name}': {}", sentence(&error))));
         }
     };
-    if shell.depth >= super::DEEPEST {
-        return Err(shell.fatal("too many files in each other"));
-    }
     let positional =
         (!args.is_empty()).then(|| std::mem::replace(&mut shell.positional, args.to_vec()));
-    shell.depth += 1;
     let result = shell.text(&text);
-    shell.depth -= 1;
     if let Some(positional) = positional {
         shell.positional = positional;
     }

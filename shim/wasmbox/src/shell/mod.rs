@@ -95,7 +95,7 @@ pub(crate) struct Shell {
     tested: u32,
     /// What the last command substitution ended with, for a command of assignments only.
     substituted: i32,
-    /// Functions and files in each other; each takes stack.
+    /// Commands in each other; each takes stack.
     depth: u32,
     /// As `cd` has it, with symbolic links.
     directory: String,
@@ -104,8 +104,9 @@ pub(crate) struct Shell {
     line_number: usize,
 }
 
-/// More calls in each other than this end the shell and not its stack.
-const DEEPEST: u32 = 150;
+/// More commands in each other than this end the shell and not its stack, of which each takes a
+/// kilobyte or two.
+const DEEPEST: u32 = 1000;
 
 impl Shell {
     fn new(call: &Call<'_>) -> Shell {
@@ -256,10 +257,6 @@ impl Shell {
         copy.descriptors[1] = Some(Fd::Out(spool.clone()));
         copy.at_exit = None;
         copy.loops = 0;
-        copy.depth += 1;
-        if copy.depth > DEEPEST {
-            return Err(self.fatal("too many commands in each other"));
-        }
         self.substituted = copy.subshell(script);
         self.status = self.substituted;
         let bytes = Spool::take_bytes(&spool).unwrap_or_default();

@@ -73,6 +73,16 @@ impl Shell {
 
     /// A command with its redirections, which end with it.
     pub(super) fn command(&mut self, command: &Command) -> Run {
+        if self.depth >= DEEPEST {
+            return Err(self.fatal("too many commands in each other"));
+        }
+        self.depth += 1;
+        let result = self.command_here(command);
+        self.depth -= 1;
+        result
+    }
+
+    fn command_here(&mut self, command: &Command) -> Run {
         if let Kind::Simple { assignments, words } = &command.kind {
             return self.simple(assignments, words, command);
         }
@@ -309,15 +319,10 @@ impl Shell {
     }
 
     fn call(&mut self, body: &Rc<Command>, args: &[String]) -> Run {
-        if self.depth >= DEEPEST {
-            return Err(self.fatal("too many functions in each other"));
-        }
         let positional = std::mem::replace(&mut self.positional, args.to_vec());
         let loops = std::mem::take(&mut self.loops);
         self.locals.push(Vec::new());
-        self.depth += 1;
         let result = self.command(body);
-        self.depth -= 1;
         for (name, variable) in self.locals.pop().unwrap_or_default().into_iter().rev() {
             self.put_back(name, variable);
         }

@@ -1,7 +1,5 @@
 //! How a shell begins: a text, a file, stdin or a person.
 
-use std::io::IsTerminal;
-
 use super::parser::{Parser, Wrong};
 use super::{Run, Shell, Stop};
 use crate::call::{Call, Failure, Outcome, sentence};
@@ -75,8 +73,8 @@ pub(crate) fn sh(call: &Call<'_>) -> Outcome {
             }
         },
         Script::Stdin => {
-            shell.options.interactive |=
-                std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+            let terminals = call.streams.terminals();
+            shell.options.interactive |= terminals[0] && terminals[1];
             shell.lines()
         }
     };
