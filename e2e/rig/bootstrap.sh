@@ -14,8 +14,8 @@ cargo_home=${CARGO_HOME:-$HOME/.cargo}
 export PATH=$cargo_home/bin:$PATH
 
 # protoc is for the client library of containerd, which the suites speak; dbus for the tests of what systemd is
-# asked.
-apt_install gcc libc6-dev musl-tools make git curl ca-certificates protobuf-compiler dbus
+# asked, openssl for a server with a certificate.
+apt_install gcc libc6-dev musl-tools make git curl ca-certificates protobuf-compiler dbus openssl
 # What wasmbox is compared with; either package brings the program.
 command -v busybox >/dev/null || apt_install busybox-static
 

@@ -3,12 +3,13 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use wherry_e2e::suite::{Case, For, World};
 use wherry_e2e::task::{Container, RUN, Task};
-use wherry_e2e::{http, image::Form};
+use wherry_e2e::{command, http, image::Form};
 
 use crate::examples::is;
 
@@ -23,6 +24,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a_network_namespace_of_its_own_reaches_nothing_of_the_machine", For::Any, unreachable),
     ("http_is_fetched", For::Wherry, fetch),
     ("http_fetch_of_a_closed_port_fails_with_a_reason", For::Wherry, fetch_nothing),
+    ("https_is_fetched_by_the_containers_own_roots", For::Wherry, fetch_tls),
     ("http_p2_answers", For::Wherry, |w| answers(w, "http-p2")),
     ("http_p3_answers", For::Wherry, |w| answers(w, "http-p3")),
     ("http_p2_answers_from_an_artifact", For::Wherry, |w| {
@@ -31,6 +33,8 @@ pub(crate) const CASES: &[Case] = &[
     }),
     ("http_p2_answers_a_thousand_at_once", For::Wherry, |w| thousand(w, "http-p2")),
     ("http_p3_answers_a_thousand_at_once", For::Wherry, |w| thousand(w, "http-p3")),
+    ("http_p2_with_little_memory_answers_all", For::Wherry, |w| little_memory(w, "http-p2")),
+    ("http_p3_with_little_memory_answers_all", For::Wherry, |w| little_memory(w, "http-p3")),
     ("http_p2_streams_both_ways", For::Wherry, |w| streams(w, "http-p2")),
     ("http_p3_streams_both_ways", For::Wherry, |w| streams(w, "http-p3")),
     ("http_p2_trap_harms_no_other_request", For::Wherry, |w| traps(w, "http-p2")),
@@ -151,6 +155,51 @@ fn fetch_nothing(world: &World) -> Result<()> {
     let done = container.run(&world.containerd)?;
     ensure!(done.code == 1 && done.stdout.starts_with("failed: "), "{done}");
     Ok(())
+}
+
+/// A server with a certificate of an authority that only the container knows, or does not know.
+fn fetch_tls(world: &World) -> Result<()> {
+    let folder = world.folder("tls")?;
+    let openssl = |words: &str| {
+        let mut openssl = Command::new("openssl");
+        openssl.current_dir(&folder).args(words.split(' '));
+        command::run(&mut openssl, b"", RUN)?.ok()
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    openssl(&format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=ca -days 2"))?;
+    openssl(&format!("req {key} -keyout own.key -out own.csr -subj /CN=localhost"))?;
+    std::fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1\n")?;
+    openssl(
+        "x509 -req -in own.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out own.pem",
+    )?;
+    let at = http::free_address()?;
+    let mut server = Command::new("openssl");
+    server.current_dir(&folder).args(["s_server", "-quiet", "-www", "-cert", "own.pem"]);
+    server.args(["-key", "own.key", "-accept", &at.to_string()]);
+    let mut server =
+        server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let fetch = |container: Container| container.host_network().run(&world.containerd);
+    let asks = || Ok::<_, anyhow::Error>(world.guest("fetch")?.args(&[&format!("https://{at}/")]));
+    let bundle = "/etc/ssl/certs/ca-certificates.crt";
+    let done = http::listening(at).and_then(|()| {
+        let knows = fetch(asks()?.bind(&folder.join("ca.pem"), bundle, &["ro"]))?;
+        Ok((knows, fetch(asks()?)?))
+    });
+    server.kill()?;
+    server.wait()?;
+    let (knows, knows_not) = done?;
+    ensure!(knows.code == 0 && knows.stdout.starts_with("200 "), "{knows}");
+    ensure!(knows_not.code == 1 && knows_not.stdout.contains("Tls"), "{knows_not}");
+    Ok(())
+}
+
+/// As many requests at once as would need more memory than there is: they wait for each other.
+fn little_memory(world: &World, guest: &str) -> Result<()> {
+    let (task, at) = service(world, world.guest(guest)?.memory(64 << 20))?;
+    let answers = http::get_all(at, &["/slow"; 300], 300)?;
+    let bad = answers.iter().filter(|(status, _)| *status != 200).count();
+    ensure!(bad == 0, "{bad} of 300 were not answered well");
+    ends_well(task)
 }
 
 /// A service on this machine's loopback, up and listening.

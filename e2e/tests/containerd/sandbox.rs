@@ -69,10 +69,31 @@ pub(crate) const CASES: &[Case] = &[
         Ok(())
     }),
     ("limits_are_in_the_cgroup", For::Any, limits),
+    ("a_cgroup_with_somebody_in_it_is_refused", For::Any, taken_cgroup),
     ("the_process_is_as_the_spec_says", For::Any, process),
     ("a_guest_has_no_new_privileges_and_a_filter", For::Wherry, confined),
     ("hooks_see_the_state", For::Any, hooks),
 ];
+
+/// Deleting one would kill the other.
+fn taken_cgroup(world: &World) -> Result<()> {
+    let path = format!("/{}/taken", world.containerd.place.tag);
+    let container = |path: String| {
+        let edit = move |spec: &mut serde_json::Value| spec["linux"]["cgroupsPath"] = json!(path);
+        Ok::<_, anyhow::Error>(world.guest("sleep")?.edit(edit))
+    };
+    let mut first = container(path.clone())?.create(&world.containerd)?;
+    first.start()?;
+    let Err(refused) = container(path)?.create(&world.containerd) else {
+        anyhow::bail!("a second container got the same cgroup");
+    };
+    ensure!(refused.message.contains("container's cgroup is not empty"), "{refused}");
+    ensure!(first.client().state(&first.id)?.0 == wherry_e2e::client::TaskStatus::Running);
+    first.kill(9)?;
+    first.wait(RUN)?;
+    first.delete()?;
+    Ok(())
+}
 
 fn refused(done: wherry_e2e::command::Output, what: &str) -> Result<()> {
     ensure!(done.code == 1 && done.stdout.contains(&format!("{what}: refused (")), "{done}");
