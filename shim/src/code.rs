@@ -24,6 +24,7 @@ use crate::create::facts;
 use crate::limited::{self, Abort};
 use crate::program;
 use crate::protocol::start::write_atomically;
+use crate::state_file::Filling;
 use crate::turn;
 
 /// Wall time in which the compiler must have used up its processor time, however busy the node is.
@@ -43,8 +44,8 @@ pub(crate) struct Wanted<'a> {
     /// containerd's gRPC socket.
     pub(crate) containerd: &'a str,
     pub(crate) abort: &'a Abort,
-    /// Hears the pid of the compiler, so that it can be ended by whoever cleans up.
-    pub(crate) compiling: &'a dyn Fn(u32),
+    /// Hears the pid of the compiler and what it works at, so that whoever cleans up can end both.
+    pub(crate) compiling: &'a dyn Fn(u32, &Filling),
 }
 
 /// Compiled code, open and read-only.
@@ -119,7 +120,12 @@ fn of(
     let digest = Digest::of_file(&copy).map_err(|e| {
         Denied::new(Code::FailedPrecondition, format!("cannot read {}: {e}", wanted.name))
     })?;
-    match cache.fill(&engine, &digest, |output| compile(wanted, &copy, output)) {
+    let filling = Filling {
+        cache: wanted.options.cache_dir.clone(),
+        engine: engine.clone(),
+        digest: digest.to_string(),
+    };
+    match cache.fill(&engine, &digest, |output| compile(wanted, &filling, &copy, output)) {
         Ok(entry) => Ok(entry.into()),
         Err(FillError::Compile(denied)) => Err(denied),
         Err(FillError::Cache(error)) => Err(unusable(&error)),
@@ -144,7 +150,12 @@ fn sealed_copy(file: &File) -> std::io::Result<File> {
     Ok(copy)
 }
 
-fn compile(wanted: &Wanted<'_>, program: &File, output: &File) -> Result<Profile, Denied> {
+fn compile(
+    wanted: &Wanted<'_>,
+    filling: &Filling,
+    program: &File,
+    output: &File,
+) -> Result<Profile, Denied> {
     let seconds = wanted.options.compile_timeout_seconds;
     let mut command = Command::new(beside("wherry")?);
     command
@@ -168,7 +179,8 @@ fn compile(wanted: &Wanted<'_>, program: &File, output: &File) -> Result<Profile
     let Some(_turn) = turn else {
         return Err(Denied::new(Code::FailedPrecondition, format!("{name}: was given up")));
     };
-    let ended = limited::run(command, limit, wanted.abort, wanted.compiling).map_err(|why| {
+    let started = |pid| (wanted.compiling)(pid, filling);
+    let ended = limited::run(command, limit, wanted.abort, &started).map_err(|why| {
         Denied::new(Code::FailedPrecondition, format!("cannot compile {name}: {why}"))
     })?;
     let answer = last_json(&ended.said);

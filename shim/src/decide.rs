@@ -14,6 +14,7 @@ use crate::lifeline::Process;
 use crate::limited::Abort;
 use crate::native::Native;
 use crate::program::{self, Found};
+use crate::state_file::Filling;
 
 /// What deciding needs besides the draft.
 pub(crate) struct About {
@@ -46,9 +47,11 @@ fn compiled(
     options: &Options,
     about: &About,
 ) -> Result<(Plan, Compiled), Denied> {
-    let compiling = |pid| {
+    let compiling = |pid, filling: &Filling| {
         // Only a cleanup without us would miss it.
-        let _ = about.written.change(|state| state.worker = Process::of(pid));
+        let _ = about.written.change(|state| {
+            (state.worker, state.filling) = (Process::of(pid), Some(filling.clone()));
+        });
     };
     let wanted = Wanted {
         name: &program.name,

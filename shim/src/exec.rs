@@ -145,7 +145,7 @@ impl Start {
             namespace: &self.namespace,
             containerd: &self.containerd,
             abort: &self.abort,
-            compiling: &|_| {},
+            compiling: &|_, _| {},
         };
         match found {
             Some(file) => code::of_file(&wanted, file),

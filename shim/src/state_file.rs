@@ -24,11 +24,21 @@ pub(crate) struct StateFile {
     /// A program that works for the container before it is there: the compiler, or runc.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) worker: Option<Process>,
+    /// The entry of the cache that the compiler works at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) filling: Option<Filling>,
     /// Who knows the container, if it is native.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) native: Option<Runc>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) exit: Option<KnownExit>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Filling {
+    pub(crate) cache: PathBuf,
+    pub(crate) engine: String,
+    pub(crate) digest: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

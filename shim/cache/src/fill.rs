@@ -56,6 +56,20 @@ impl Cache {
     }
 }
 
+impl Cache {
+    /// Takes away what somebody who died while filling this entry has left. An entry that is whole
+    /// stays, and so does what somebody is at.
+    pub fn abandon(&self, engine: &str, digest: &Digest) -> Result<(), Error> {
+        let place = self.at(engine, digest)?;
+        let Some(lock) = Lock::try_take(place)? else { return Ok(()) };
+        if place.lookup(&self.verified)?.is_none() {
+            place.sweep()?;
+        }
+        drop(lock);
+        Ok(())
+    }
+}
+
 /// Whether the file being written has a name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Named {

@@ -343,3 +343,19 @@ fn a_warm_lookup_takes_microseconds() {
     // Hashing eight megabytes takes milliseconds: this tells whether it is done again.
     assert!(median < Duration::from_millis(1), "{median:?}");
 }
+
+#[test]
+fn what_a_dead_filler_left_is_taken_away_and_nothing_else() {
+    let rig = Rig::new();
+    let cache = rig.open(u64::MAX);
+    cache.fill(ENGINE, &digest(1), compiles(100)).expect("filled");
+    let whole = rig.files();
+    for left in [rig.path(&digest(1), ".lock"), rig.path(&digest(2), ".lock")] {
+        File::create(left).expect("a lock that nobody holds");
+    }
+    fs::write(rig.path(&digest(2), ".cwasm"), code(10)).expect("code without its sidecar");
+    cache.abandon(ENGINE, &digest(1)).expect("abandoned");
+    cache.abandon(ENGINE, &digest(2)).expect("abandoned");
+    assert_eq!(rig.files(), whole);
+    assert!(cache.lookup(ENGINE, &digest(1)).expect("a lookup").is_some());
+}

@@ -12,6 +12,7 @@ use containerd_shim::DeleteResponse;
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use wherry_cache::{Cache, Digest};
 use wherry_sandbox::cgroup::Cgroup;
 use wherry_sandbox::mounts::unmount_rootfs;
 
@@ -19,7 +20,7 @@ use super::socket;
 use crate::args::Args;
 use crate::lifeline::Process;
 use crate::native::remove_dead_consoles;
-use crate::state_file::StateFile;
+use crate::state_file::{Filling, StateFile};
 
 /// How long a killed process may take, of the five seconds that containerd gives.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -49,11 +50,11 @@ fn clean(state: &StateFile, bundle: &Path) -> Result<(), String> {
     for process in state.worker.iter().chain(&state.guest) {
         kill(process, deadline);
     }
-    let mut failed = Ok(());
+    let mut failed = state.filling.as_ref().map_or(Ok(()), abandon);
     if let Some(runc) = &state.native {
         remove_dead_consoles();
         let left = deadline.saturating_duration_since(Instant::now());
-        failed = runc.delete_by_force(&state.id, bundle, left);
+        failed = failed.and(runc.delete_by_force(&state.id, bundle, left));
     }
     if let Some(locator) = &state.cgroup {
         let cgroup = Cgroup::locate(locator.clone());
@@ -64,6 +65,14 @@ fn clean(state: &StateFile, bundle: &Path) -> Result<(), String> {
         failed = failed.and(unmount_rootfs(rootfs).map_err(|e| e.sentence()));
     }
     failed
+}
+
+/// The lock of a shim that was killed while it had its program compiled.
+fn abandon(filling: &Filling) -> Result<(), String> {
+    // As large as it is: this is not the time to make room.
+    let cache = Cache::open(&filling.cache, u64::MAX).map_err(|e| e.to_string())?;
+    let digest = filling.digest.parse::<Digest>().map_err(|e| e.to_string())?;
+    cache.abandon(&filling.engine, &digest).map_err(|e| e.to_string())
 }
 
 /// Kills the process unless its pid has become somebody else's, and waits until it is gone.
