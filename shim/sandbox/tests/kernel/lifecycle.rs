@@ -89,13 +89,14 @@ fn a_second_guest_joins_the_mounts_of_the_first() {
     }
     let first = rig.create(&[]).unwrap();
     rig.sandbox.hostname = None;
+    rig.id.push_str("-second");
     for namespace in &mut rig.sandbox.namespaces {
         namespace.path = Some(format!("/proc/{}/ns/{}", first.child.pid, namespace.kind).into());
     }
     expect![[r#"
         cat /etc/name: image
         hostname: inside
-        ls /proc/1: 
+        ls /proc/1: fd status
     "#]]
     .assert_eq(&rig.run(&["cat /etc/name", "hostname", "ls /proc/1"]));
     first.finish();
@@ -193,7 +194,7 @@ fn a_user_namespace_does_not_need_to_walk_to_its_files() {
     rig.mount(crate::rig::bind(&volume, "/volume"));
     expect![[r#"
         cat /volume/file: from a volume
-        ls /proc/1: 
+        ls /proc/1: fd status
         thread-mem rw: read-only filesystem or storage medium
     "#]]
     .assert_eq(&rig.run(&["cat /volume/file", "ls /proc/1", "thread-mem rw"]));
