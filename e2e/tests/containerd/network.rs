@@ -41,6 +41,7 @@ pub(crate) const CASES: &[Case] = &[
     ("http_p3_trap_harms_no_other_request", For::Wherry, |w| traps(w, "http-p3")),
     ("http_p2_drains_on_sigterm", For::Wherry, |w| drains(w, "http-p2")),
     ("http_p3_drains_on_sigterm", For::Wherry, |w| drains(w, "http-p3")),
+    ("http_has_as_many_threads_as_processors_by_its_limit", For::Wherry, threads),
     ("http_with_a_spinning_request_still_ends", For::Wherry, spinning),
 ];
 
@@ -200,6 +201,28 @@ fn little_memory(world: &World, guest: &str) -> Result<()> {
     let bad = answers.iter().filter(|(status, _)| *status != 200).count();
     ensure!(bad == 0, "{bad} of 300 were not answered well");
     ends_well(task)
+}
+
+fn threads(world: &World) -> Result<()> {
+    let here = std::thread::available_parallelism()?.get();
+    for (quota, processors) in [(50_000, 1), (100_000, 1), (200_000, 2), (250_000, 3)] {
+        // No more than the machine has, and one needs no threads beside the first.
+        let wanted = if processors.min(here) == 1 { 0 } else { processors.min(here) };
+        let container = world.guest("http-p2")?.edit(move |spec| {
+            let cpu = serde_json::json!({ "quota": quota, "period": 100_000 });
+            spec["linux"]["resources"]["cpu"] = cpu;
+        });
+        let (task, at) = service(world, container)?;
+        ensure!(http::get_all(at, &["/"; 8], 8)?.iter().all(|(status, _)| *status == 200));
+        let mut serving = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", task.pid))? {
+            let name = fs::read_to_string(thread?.path().join("comm"))?;
+            serving += usize::from(name.starts_with("wherry-http"));
+        }
+        ensure!(serving == wanted, "{serving} threads for a quota of {quota}");
+        ends_well(task)?;
+    }
+    Ok(())
 }
 
 /// A service on this machine's loopback, up and listening.
