@@ -70,6 +70,14 @@ pub(crate) const CASES: &[Case] = &[
     }),
     ("limits_are_in_the_cgroup", For::Any, limits),
     ("a_cgroup_with_somebody_in_it_is_refused", For::Any, taken_cgroup),
+    ("the_fewest_descriptors_are_enough_for_a_command", For::Any, |w| {
+        for guest in ["hello", "hello-p2"] {
+            let few = json!([{ "type": "RLIMIT_NOFILE", "soft": 16, "hard": 16 }]);
+            let container = w.guest(guest)?.edit(|spec| spec["process"]["rlimits"] = few);
+            is(container.run(&w.containerd)?, 0, "Hello, World!\n", "")?;
+        }
+        Ok(())
+    }),
     ("the_process_is_as_the_spec_says", For::Any, process),
     ("a_guest_has_no_new_privileges_and_a_filter", For::Wherry, confined),
     ("hooks_see_the_state", For::Any, hooks),

@@ -135,6 +135,10 @@ pub(super) fn user(process: &Process) -> Result<User, Refusal> {
     })
 }
 
+/// Streams, the wire, what the engine waits with, and folders: with 11 a guest that prints a line
+/// could not be set up.
+const OWN_DESCRIPTORS: u64 = 16;
+
 pub(super) fn rlimits(process: &Process) -> Result<Vec<Rlimit>, Refusal> {
     let mut limits: Vec<Rlimit> = Vec::new();
     for (n, limit) in process.rlimits().iter().flatten().enumerate() {
@@ -148,6 +152,15 @@ pub(super) fn rlimits(process: &Process) -> Result<Vec<Rlimit>, Refusal> {
             return Err(invalid(
                 field,
                 format!("is {name} with a soft limit ({soft}) over its hard one ({hard})"),
+            ));
+        }
+        if name == "RLIMIT_NOFILE" && soft < OWN_DESCRIPTORS {
+            return Err(invalid(
+                field,
+                format!(
+                    "is {name} with a soft limit of {soft}: the process that runs a guest needs \
+                     {OWN_DESCRIPTORS} descriptors of its own"
+                ),
             ));
         }
         limits.push(Rlimit { name, soft, hard });

@@ -46,6 +46,7 @@ fn a_spec_without_what_a_container_needs_is_refused() {
                 r#"[{"type": "RLIMIT_CORE", "soft": 1, "hard": 1}, {"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]"#,
             ),
             ("/process/rlimits", r#"[{"type": "RLIMIT_NOFILE", "soft": 2, "hard": 1}]"#),
+            ("/process/rlimits", r#"[{"type": "RLIMIT_NOFILE", "soft": 15, "hard": 64}]"#),
             ("/process/oomScoreAdj", "1001"),
             ("/process/terminal", "true"),
             ("/hooks/poststop", r#"[{"path": "hook"}]"#),
@@ -75,6 +76,7 @@ fn a_spec_without_what_a_container_needs_is_refused() {
             Invalid: process.user.umask is 0o10000: it must be at most 0o777
             Invalid: process.rlimits[1] is a second RLIMIT_CORE: give each limit once
             Invalid: process.rlimits[0] is RLIMIT_NOFILE with a soft limit (2) over its hard one (1)
+            Invalid: process.rlimits[0] is RLIMIT_NOFILE with a soft limit of 15: the process that runs a guest needs 16 descriptors of its own
             Invalid: process.oomScoreAdj is 1001: it must be between -1000 and 1000
             planned: /process/terminal true
             Invalid: hooks.poststop[0].path is "hook": it must be an absolute path
