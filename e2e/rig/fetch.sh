@@ -9,7 +9,7 @@
 #   fetch.sh docker-28 | docker-29 | docker       Docker Engine with its containerd
 #   fetch.sh client-suite                         containerd's own suite, integration/client, with what it wants
 #   fetch.sh guests                               compilers for the guests in C and Go
-#   fetch.sh [test]                               all of it
+#   fetch.sh test | [all]                         what make test needs; with containerd's own suite
 #
 # Cold on two cores: containerd 2.4 takes 2 to 3 minutes, Docker 29 4, everything else seconds.
 set -euo pipefail
@@ -179,7 +179,8 @@ parts() { # SUITE -> the parts it needs
     docker-28) echo containerd21 docker28 docker_cli docker_init runc busybox guests ;;
     docker-29) echo containerd24 docker29 docker_cli docker_init runc busybox guests ;;
     docker) parts docker-28 && parts docker-29 ;;
-    all | test) parts containerd && parts docker && parts client-suite ;;
+    test) parts containerd && parts docker ;;
+    all) parts test && parts client-suite ;;
     guests) echo guests ;;
     *) die "there is no suite called $1; see the top of $0" ;;
   esac
