@@ -3,7 +3,7 @@
 //! It is libtest's command line (filters, `--list`, `--test-threads`) over our own `main`, because the daemon
 //! has to be stopped and looked after when all cases are through, which libtest has no place for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -103,6 +103,23 @@ impl World {
     /// A container of a guest's ordinary image.
     pub fn guest(&self, guest: &str) -> Result<Container> {
         Ok(Container::of(&self.image(guest)?))
+    }
+
+    /// Files of compiled code in this place's cache.
+    pub fn compiled(&self) -> BTreeSet<PathBuf> {
+        let mut found = BTreeSet::new();
+        let mut folders = vec![self.containerd.place.path("wherry")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|ending| ending == "cwasm") {
+                    found.insert(path);
+                }
+            }
+        }
+        found
     }
 
     /// A new empty folder.

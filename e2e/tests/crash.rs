@@ -255,26 +255,9 @@ fn shim_killed_compiling(world: &World) -> Result<()> {
     works(world)
 }
 
-/// Files of compiled code.
-fn compiled(world: &World) -> Vec<std::path::PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![world.containerd.place.path("wherry")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|ending| ending == "cwasm") {
-                found.push(path);
-            }
-        }
-    }
-    found
-}
-
 fn damaged(world: &World, damage: fn(&mut Vec<u8>)) -> Result<()> {
     works(world)?;
-    let all = compiled(world);
+    let all = world.compiled();
     ensure!(!all.is_empty(), "nothing is in the cache");
     for path in &all {
         let mut code = fs::read(path)?;

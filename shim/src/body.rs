@@ -84,7 +84,8 @@ impl Guest {
     }
 }
 
-const KILL: u32 = 9;
+/// signal(7).
+pub(crate) const KILL: u32 = 9;
 
 /// A guest that has not been told yet what it is.
 #[derive(Debug)]

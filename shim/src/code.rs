@@ -114,12 +114,11 @@ fn of(
     if let Some(entry) = cache.lookup(&engine, digest).map_err(|e| unusable(&e))? {
         return Ok(entry.into());
     }
-    let copy = sealed_copy(&open()?).map_err(|e| {
+    let unreadable = |e: std::io::Error| {
         Denied::new(Code::FailedPrecondition, format!("cannot read {}: {e}", wanted.name))
-    })?;
-    let digest = Digest::of_file(&copy).map_err(|e| {
-        Denied::new(Code::FailedPrecondition, format!("cannot read {}: {e}", wanted.name))
-    })?;
+    };
+    let copy = sealed_copy(&open()?).map_err(unreadable)?;
+    let digest = Digest::of_file(&copy).map_err(unreadable)?;
     let filling = Filling {
         cache: wanted.options.cache_dir.clone(),
         engine: engine.clone(),

@@ -149,7 +149,7 @@ impl Start {
         };
         match found {
             Some(file) => code::of_file(&wanted, file),
-            None if program::builtin(&plan.program).is_some() => code::of_builtin(&wanted),
+            None if program::is_builtin(&plan.program) => code::of_builtin(&wanted),
             None => Err(program::not_found(&plan.program)),
         }
     }

@@ -4,6 +4,7 @@
 //! below the source of the bind mount that holds it, otherwise below the root. Links of an image
 //! never lead out of either.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -83,14 +84,14 @@ pub(crate) fn missing(program: &Program, layers: &str) -> Denied {
     Denied::new(Code::NotFound, sentence)
 }
 
-/// Which of the built-in programs is meant, where the container has no such file: one by its
-/// reserved path, or a usual one by the name or path under which everyone has it.
-pub(crate) fn builtin(program: &Program) -> Option<&str> {
+/// Whether a built-in program is meant, where the container has no such file: one by its reserved
+/// path, or a usual one by the name or path under which everyone has it.
+pub(crate) fn is_builtin(program: &Program) -> bool {
     let path = Path::new(&program.name);
-    let name = path.file_name()?.to_str()?;
-    let folder = path.parent()?.to_str()?;
-    let known = FOLDERS.contains(&folder) && wherry_wasmbox::APPLETS.contains(&name);
-    known.then_some(name)
+    let folder = path.parent().and_then(Path::to_str);
+    let name = path.file_name().and_then(OsStr::to_str);
+    folder.is_some_and(|folder| FOLDERS.contains(&folder))
+        && name.is_some_and(wherry_wasmbox::is_applet)
 }
 
 /// Where built-in programs are found: the reserved place, by name alone, and where images have them.

@@ -1,8 +1,6 @@
 //! Many at once.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use wherry_e2e::image::{Image, Recipe};
@@ -13,23 +11,6 @@ pub(crate) const CASES: &[Case] = &[
     ("twenty_at_once_share_one_fresh_compile", For::Wherry, share_a_compile),
     ("a_storm_of_starts_and_ends", For::Any, storm),
 ];
-
-/// Files of compiled code in this place's cache.
-pub(crate) fn compiled(world: &World) -> BTreeSet<PathBuf> {
-    let mut found = BTreeSet::new();
-    let mut folders = vec![world.containerd.place.path("wherry")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|ending| ending == "cwasm") {
-                found.insert(path);
-            }
-        }
-    }
-    found
-}
 
 fn share_a_compile(world: &World) -> Result<()> {
     // A module that nobody has compiled yet: text that no other case has.
@@ -45,8 +26,12 @@ fn share_a_compile(world: &World) -> Result<()> {
     );
     all_at_once(world, &image, 20, "Hello, WASI!\n")?;
     let of_ours =
-        compiled(world).into_iter().filter(|path| path.to_string_lossy().contains(&key)).count();
-    ensure!(of_ours == 1, "{of_ours} files of compiled code for one module: {:?}", compiled(world));
+        world.compiled().into_iter().filter(|path| path.to_string_lossy().contains(&key)).count();
+    ensure!(
+        of_ours == 1,
+        "{of_ours} files of compiled code for one module: {:?}",
+        world.compiled()
+    );
     Ok(())
 }
 

@@ -26,13 +26,12 @@ fn hello(world: &World, guest: &str, form: Form) -> Result<()> {
 
 fn once(world: &World) -> Result<()> {
     hello(world, "args", Form::Linux).err();
-    let before = crate::crowd::compiled(world);
+    let before = world.compiled();
     for form in [Form::Wasi, Form::WasmLayer, Form::Artifact] {
         let image = world.image_as("args", form)?;
         is(Container::of(&image).args(&["a"]).run(&world.containerd)?, 0, "1 \"a\"\n", "")?;
     }
-    let new: Vec<_> =
-        crate::crowd::compiled(world).into_iter().filter(|path| !before.contains(path)).collect();
+    let new: Vec<_> = world.compiled().into_iter().filter(|path| !before.contains(path)).collect();
     // Other cases compile at the same time, but never this module again.
     let sizes: Vec<u64> = new.iter().filter_map(|path| Some(path.metadata().ok()?.len())).collect();
     ensure!(new.len() < 3 || sizes.iter().any(|size| *size != sizes[0]), "compiled again: {new:?}");

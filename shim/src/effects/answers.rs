@@ -48,9 +48,8 @@ impl Effects {
     }
 
     pub(super) fn update(&mut self, id: &str, ticket: Ticket) {
-        let body = self.bodies.get(id);
-        let cgroup = body.and_then(|body| body.cgroup.clone());
-        let native = body.and_then(|body| Some((body.native.clone()?, body.abort.clone())));
+        let cgroup = self.bodies.get(id).and_then(|body| body.cgroup.clone());
+        let native = self.native(id);
         let resources = match std::mem::replace(&mut self.arriving, Payload::None) {
             Payload::Update(resources) => resources,
             Payload::None | Payload::Create(_) | Payload::Exec(_) | Payload::Resize(_) => None,

@@ -14,7 +14,7 @@ use wherry_core::lifecycle::{
 };
 use wherry_sandbox::cgroup::{Cgroup, OomWatch};
 
-use crate::body::{Body, Guest, Guests, Product, Written};
+use crate::body::{Body, Guest, Guests, KILL, Product, Written};
 use crate::daemon::{Done, Input, Payload, Reply};
 use crate::events::Publisher;
 use crate::introduction;
@@ -30,8 +30,6 @@ mod execs;
 mod processes;
 
 type Inputs = mpsc::UnboundedSender<Input>;
-
-const KILL: u32 = 9;
 
 #[derive(Debug)]
 pub(crate) struct Effects {
@@ -312,6 +310,12 @@ impl Effects {
             job();
             Input::Report { id, report: Report::Undone }
         });
+    }
+
+    /// If runc is the one to ask, and how to give its calls up.
+    fn native(&self, id: &str) -> Option<(Arc<Native>, Abort)> {
+        let body = self.bodies.get(id)?;
+        Some((body.native.clone()?, body.abort.clone()))
     }
 
     fn kept(&mut self, key: &Key) -> Option<&mut Kept> {

@@ -8,7 +8,8 @@ use wherry_sandbox::hooks::{self, Status};
 use wherry_sandbox::process;
 use wherry_sandbox::wire::ToGuest;
 
-use super::{Effects, KILL};
+use super::Effects;
+use crate::body::KILL;
 use crate::create;
 use crate::daemon::Input;
 use crate::introduction::hook_state;
@@ -18,14 +19,10 @@ use crate::native::Native;
 
 impl Effects {
     pub(super) fn release(&mut self, id: String, events: &mut VecDeque<Event>) {
-        let body = self.bodies.get_mut(&id);
-        let native = body.and_then(|body| {
-            if let Some(kept) = &mut body.kept {
-                kept.hold_stdin();
-            }
-            Some((body.native.clone()?, body.abort.clone()))
-        });
-        if let Some((native, abort)) = native {
+        if let Some(kept) = self.kept(&Key::init(&id)) {
+            kept.hold_stdin();
+        }
+        if let Some((native, abort)) = self.native(&id) {
             return self.job(move || {
                 let failure = native.start(&abort).err();
                 Input::Report { id, report: Report::Released { failure } }
@@ -94,9 +91,8 @@ impl Effects {
         by_runc: fn(&Native, &Abort) -> Result<(), Denied>,
         report: impl FnOnce(Option<Denied>) -> Report + Send + 'static,
     ) {
-        let body = self.bodies.get(&id);
-        let cgroup = body.and_then(|body| body.cgroup.clone());
-        let native = body.and_then(|body| Some((body.native.clone()?, body.abort.clone())));
+        let cgroup = self.bodies.get(&id).and_then(|body| body.cgroup.clone());
+        let native = self.native(&id);
         self.job(move || {
             let failure = match native {
                 Some((native, abort)) => by_runc(&native, &abort).err(),

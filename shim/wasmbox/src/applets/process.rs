@@ -149,6 +149,14 @@ struct Process {
     command: String,
 }
 
+impl Process {
+    /// The first word of its command, without folders.
+    fn program(&self) -> &str {
+        let first = self.command.split(' ').next().unwrap_or_default();
+        first.rsplit('/').next().unwrap_or_default()
+    }
+}
+
 fn processes() -> Vec<Process> {
     let ids = fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut ids: Vec<u32> =
@@ -288,14 +296,7 @@ pub(super) fn pgrep(call: &Call<'_>) -> Outcome {
     let own = own_id();
     let mut status = 1;
     for process in processes() {
-        let last = process
-            .command
-            .split(' ')
-            .next()
-            .unwrap_or_default()
-            .rsplit('/')
-            .next()
-            .unwrap_or_default();
+        let last = process.program();
         let text = if options.has('f') { &process.command } else { last };
         let found = if options.has('x') { text == pattern } else { regex.is_match(text) };
         if found && process.id != own {
@@ -311,14 +312,7 @@ pub(super) fn pidof(call: &Call<'_>) -> Outcome {
     let found: Vec<String> = processes()
         .iter()
         .filter(|process| {
-            let program = process
-                .command
-                .split(' ')
-                .next()
-                .unwrap_or_default()
-                .rsplit('/')
-                .next()
-                .unwrap_or_default();
+            let program = process.program();
             call.args.iter().any(|name| name == program || *name == process.name)
         })
         .map(|process| process.id.to_string())
