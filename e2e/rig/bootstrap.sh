@@ -61,4 +61,13 @@ for component in clippy rustfmt; do
   rustup component list --toolchain "$channel" --installed | grep "^$component" >/dev/null ||
     rustup component add --toolchain "$channel" "$component" >&2
 done
+
+# cargo tells by times whether something is to be built, and by names alone whose it is: what another checkout
+# has left in a folder of builds that both use would pass for ours, with that checkout's paths in it.
+builds=${CARGO_TARGET_DIR:-}
+if [ -n "$builds" ] && [ "$(cat "$builds/.checkout" 2>/dev/null)" != "$repository" ]; then
+  find "$repository" \( -name .git -o -name target \) -prune -o -type f -exec touch -c {} +
+  mkdir -p "$builds"
+  echo "$repository" >"$builds/.checkout"
+fi
 [ "${1:-}" != env ] || echo "export PATH=\"$cargo_home/bin:\$PATH\""

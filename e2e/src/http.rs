@@ -44,6 +44,7 @@ pub fn post(at: SocketAddr, path: &str, body: &str) -> Result<Answer> {
 }
 
 /// Asks all at once, at most `connections` of them open together, and gives the answers in the order of paths.
+/// A request that failed has the status 0 and the reason for a body, so that one hides nothing of the others.
 pub fn get_all(at: SocketAddr, paths: &[&str], connections: usize) -> Result<Vec<Answer>> {
     let gate = Arc::new(Semaphore::new(connections));
     let ask = |path: &&str| {
@@ -57,7 +58,7 @@ pub fn get_all(at: SocketAddr, paths: &[&str], connections: usize) -> Result<Vec
         let asked: Vec<_> = paths.iter().map(ask).map(tokio::spawn).collect();
         let mut answers = Vec::new();
         for answer in asked {
-            answers.push(answer.await??);
+            answers.push(answer.await?.unwrap_or_else(|error| (0, format!("{error:#}"))));
         }
         Ok(answers)
     })

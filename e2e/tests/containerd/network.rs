@@ -268,10 +268,13 @@ fn thousand(world: &World, guest: &str) -> Result<()> {
     let well = (200, "Hello, WASI!\n".to_string());
     let bad: Vec<_> = answers.iter().filter(|answer| **answer != well).collect();
     if let Some(one) = bad.first() {
-        task.kill(TERM)?;
-        task.wait(RUN)?;
+        let told = task.kill(TERM);
+        let code = task.wait(RUN)?;
         let said: String = task.output().1.chars().take(600).collect();
-        bail!("{} of 1000 were not answered well, such as {one:?}; stderr: {said}", bad.len());
+        bail!(
+            "{} of 1000 were not answered well, such as {one:?}; then {told:?}, exit {code}, stderr: {said}",
+            bad.len()
+        );
     }
     ends_well(task)
 }
