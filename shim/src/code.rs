@@ -3,14 +3,13 @@
 //! Nothing is compiled here. `wherry compile` runs in its jail, reads the program on descriptor 0,
 //! writes code to an unnamed file of the cache on descriptor 1 and says one line of JSON on 2.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -21,6 +20,7 @@ use wherry_core::plan::{Profile, Program};
 use wherry_core::spec::Options;
 
 use crate::create::facts;
+use crate::installed;
 use crate::limited::{self, Abort};
 use crate::program;
 use crate::protocol::start::write_atomically;
@@ -76,27 +76,17 @@ pub(crate) fn of_file(wanted: &Wanted<'_>, file: File) -> Result<Compiled, Denie
 
 /// The code of the built-in programs, which lie beside the shim as one module.
 pub(crate) fn of_builtin(wanted: &Wanted<'_>) -> Result<Compiled, Denied> {
-    let path = beside("wasmbox.wasm")?;
-    let failed = |e: std::io::Error| {
-        let sentence = format!("{} must be beside the shim: {e}", path.display());
-        Denied::new(Code::FailedPrecondition, sentence)
-    };
-    let file = File::open(&path).map_err(failed)?;
-    let m = file.metadata().map_err(failed)?;
-    let identity = [m.dev(), m.ino(), m.size(), m.ctime().cast_unsigned()];
+    let wasmbox = installed::wasmbox()?;
     // Reading all of it for each probe would cost more than the probe.
-    static KNOWN: Mutex<Option<([u64; 4], Digest)>> = Mutex::new(None);
-    let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let digest = match known.filter(|(known, _)| *known == identity) {
-        Some((_, digest)) => digest,
+    static KNOWN: OnceLock<Digest> = OnceLock::new();
+    let digest = match KNOWN.get() {
+        Some(digest) => digest,
         None => {
-            let digest = Digest::of_file(&file).map_err(failed)?;
-            *KNOWN.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some((identity, digest.clone()));
-            digest
+            let digest = Digest::of_file(wasmbox.file()).map_err(|e| wasmbox.unusable(&e))?;
+            KNOWN.get_or_init(|| digest)
         }
     };
-    of(wanted, &digest, || Ok(file))
+    of(wanted, digest, || own(wasmbox.file()))
 }
 
 /// From the cache, or compiled from what `open` brings.
@@ -156,7 +146,7 @@ fn compile(
     output: &File,
 ) -> Result<Profile, Denied> {
     let seconds = wanted.options.compile_timeout_seconds;
-    let mut command = Command::new(beside("wherry")?);
+    let mut command = installed::wherry()?.command();
     command
         .arg("compile")
         .arg("--memory")
@@ -246,7 +236,7 @@ fn fetch(wanted: &Wanted<'_>) -> Result<File, Denied> {
 }
 
 fn ask_containerd(wanted: &Wanted<'_>, to: Option<&File>) -> Result<serde_json::Value, Denied> {
-    let mut command = Command::new(beside("wherry")?);
+    let mut command = installed::wherry()?.command();
     command.args(["fetch", "--address", wanted.containerd, "--namespace", wanted.namespace]);
     command.args(["--container", wanted.container]).env_clear().stdin(Stdio::null());
     match to {
@@ -262,12 +252,9 @@ fn ask_containerd(wanted: &Wanted<'_>, to: Option<&File>) -> Result<serde_json::
 
 /// The id under which code is kept: asked of `wherry` once, and remembered for this very file.
 fn engine_id(abort: &Abort) -> Result<String, Denied> {
-    let program = beside("wherry")?;
-    let failed = |e: std::io::Error| {
-        let sentence = format!("{} must be beside the shim: {e}", program.display());
-        Denied::new(Code::FailedPrecondition, sentence)
-    };
-    let m = std::fs::metadata(&program).map_err(failed)?;
+    let program = installed::wherry()?;
+    let failed = |e: std::io::Error| program.unusable(&e);
+    let m = program.file().metadata().map_err(failed)?;
     let identity =
         [m.dev(), m.ino(), m.size(), m.ctime().cast_unsigned(), m.ctime_nsec().cast_unsigned()];
     let name = identity.map(|n| format!("{n:x}")).join("-");
@@ -276,7 +263,7 @@ fn engine_id(abort: &Abort) -> Result<String, Denied> {
         return Ok(id);
     }
     let mut answer = tempfile().map_err(failed)?;
-    let mut command = Command::new(&program);
+    let mut command = program.command();
     command.arg("engine-id").env_clear().stdin(Stdio::null()).stdout(own(&answer)?);
     let ended = limited::run(command, ENGINE_ID, abort, &|_| {})
         .map_err(|why| Denied::new(Code::FailedPrecondition, why))?;
@@ -305,27 +292,6 @@ fn read_from_start(file: &mut File) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// A program that is installed with this one.
-pub(crate) fn beside(name: &str) -> Result<PathBuf, Denied> {
-    let own = std::fs::read_link("/proc/self/exe").map_err(|e| {
-        Denied::new(Code::Unknown, format!("cannot tell where this program is: {e}"))
-    })?;
-    Ok(installed(&own, &std::env::var_os("PATH").unwrap_or_default(), name))
-}
-
-/// In the folder of this program; else where containerd, whose PATH it is, finds shims. A client may name any file
-/// as the shim, and containerd's own suite names a copy that lies alone in /tmp (WithRuntimePath).
-fn installed(own: &Path, path: &OsStr, name: &str) -> PathBuf {
-    let beside = own.with_file_name(name);
-    if beside.exists() {
-        return beside;
-    }
-    // A relative folder would be one of the bundle's.
-    let folders = std::env::split_paths(path).filter(|folder| folder.is_absolute());
-    let found = folders.map(|folder| folder.join(name)).find(|file| file.is_file());
-    found.unwrap_or(beside)
-}
-
 fn own(file: &File) -> Result<File, Denied> {
     file.try_clone()
         .map_err(|e| Denied::new(Code::ResourceExhausted, format!("cannot copy a descriptor: {e}")))
@@ -352,20 +318,6 @@ fn unusable(error: &wherry_cache::Error) -> Denied {
 mod tests {
     use super::*;
     use std::io::Write;
-
-    /// What containerd's TestContainerStartWithAbsRuntimePath does.
-    #[test]
-    fn a_copy_of_the_shim_finds_the_other_programs_where_containerd_looks() {
-        let folder = std::env::temp_dir().join(format!("wherry-installed-{}", std::process::id()));
-        let (there, copy) = (folder.join("bin"), folder.join("copy/shim"));
-        std::fs::create_dir_all(&there).unwrap();
-        std::fs::write(there.join("wherry"), "").unwrap();
-        let path = std::env::join_paths([Path::new("."), &folder, &there]).unwrap();
-        assert_eq!(installed(&copy, &path, "wherry"), there.join("wherry"));
-        assert_eq!(installed(&there.join("shim"), OsStr::new(""), "wherry"), there.join("wherry"));
-        assert_eq!(installed(&copy, &path, "missing"), folder.join("copy/missing"));
-        std::fs::remove_dir_all(&folder).unwrap();
-    }
 
     /// A container that shares a volume with another one could change a program after its digest
     /// was taken and before it was compiled, and have its own code kept under that digest.

@@ -4,7 +4,6 @@
 //! when they fail. What they brought is undone by [`crate::effects`], in reverse.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -20,7 +19,7 @@ use wherry_sandbox::mounts::{RootfsMount, mount_rootfs};
 use wherry_sandbox::spawn::{Child, spawn};
 
 use crate::body::{Draft, Guest, Parked, Planned, Product, Written};
-use crate::code::beside;
+use crate::installed;
 use crate::lifeline::Process;
 use crate::options;
 use crate::stdio::{self, Ends, Streams};
@@ -123,12 +122,7 @@ pub(crate) fn guest(
 
 /// A guest process that knows nothing yet.
 pub(crate) fn bear(sandbox: &Sandbox, cgroup: &Cgroup) -> Result<Child, Denied> {
-    let path = beside("wherry-guest")?;
-    let program = File::open(&path).map_err(|e| {
-        let sentence = format!("{} must be beside the shim: {e}", path.display());
-        Denied::new(Code::FailedPrecondition, sentence)
-    })?;
-    spawn(&program, sandbox, cgroup).map_err(|e| failed(&e))
+    spawn(installed::guest()?.file(), sandbox, cgroup).map_err(|e| failed(&e))
 }
 
 pub(crate) fn park(child: Child, ends: Ends, cgroup: &Cgroup) -> (Guest, Parked) {

@@ -29,7 +29,7 @@ use crate::effects::Effects;
 use crate::events::Publisher;
 use crate::exec::{Given, Started};
 use crate::protocol::service::{TaskService, services};
-use crate::{logging, reaper};
+use crate::{installed, logging, reaper};
 
 /// How long the last events may take to be delivered when the shim leaves.
 const FLUSH: Duration = Duration::from_secs(3);
@@ -112,6 +112,7 @@ pub(crate) enum Going {
 pub(crate) fn run(daemon: Daemon) -> Result<(), String> {
     let bundle = std::env::current_dir().map_err(|e| e.to_string())?;
     logging::init(&bundle, daemon.debug);
+    installed::open_all();
     // The bundle is to be removed under us.
     let _ = std::env::set_current_dir("/");
     // What guests' hooks leave behind comes to us rather than to the node's init.

@@ -15,6 +15,7 @@ mod decide;
 mod effects;
 mod events;
 mod exec;
+mod installed;
 mod introduction;
 mod jobs;
 mod lifeline;

@@ -6,8 +6,8 @@
 //!
 //! 1. propagation of the old root, the new root bound to itself, mounts, devices, working folder
 //! 2. hooks: `prestart` and `createRuntime` by the shim, `createContainer` here
-//! 3. sysctls, masked and read-only paths, our own process hidden from procfs, read-only mounts
-//! 4. `pivot_root`
+//! 3. sysctls, masked and read-only paths, read-only mounts
+//! 4. `pivot_root`; our own process hidden from procfs
 //! 5. host name
 //! 6. limits, labels, user, capabilities; then nothing can be gained any more
 //! 7. our own confinement: Landlock and the first system call filter ([`seccomp`])

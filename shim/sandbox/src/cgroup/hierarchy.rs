@@ -123,9 +123,15 @@ fn find() -> Result<Hierarchies> {
     if root.f_type as u64 == CGROUP2_MAGIC {
         return Ok(Hierarchies::Unified(ROOT.into()));
     }
-    let table = std::fs::read_to_string("/proc/self/mountinfo")
-        .doing(|| "reading /proc/self/mountinfo".into())?;
-    let found = legacy(&table);
+    let read = |path: &str| std::fs::read_to_string(path).doing(|| format!("reading {path}"));
+    let usual = |name: &str| {
+        let path = Path::new(ROOT).join(name);
+        rustix::fs::statfs(&path).is_ok_and(|s| s.f_type as u64 == CGROUP_MAGIC).then_some(path)
+    };
+    let found = match usual_places(&read("/proc/self/cgroup")?, usual) {
+        Some(found) => found,
+        None => legacy(&read("/proc/self/mountinfo")?),
+    };
     if found.is_empty() {
         return Err(Error::Refused(format!(
             "this node has no cgroups: mount cgroup2 on {ROOT}, or the v1 controllers below it"
@@ -135,8 +141,21 @@ fn find() -> Result<Hierarchies> {
 }
 
 const CGROUP2_MAGIC: u64 = 0x6367_7270;
+const CGROUP_MAGIC: u64 = 0x0027_e0eb;
 
-/// v1 hierarchies by the controllers in the super block's options, never by the name of the mount
+/// Where systemd, Docker and everyone else mounts v1 hierarchies: below [`ROOT`], by the names of their
+/// controllers or, in the case of systemd's, their own. `None` if one of those that `table`, a
+/// `/proc/<pid>/cgroup`, names is not there.
+fn usual_places(table: &str, at: impl Fn(&str) -> Option<PathBuf>) -> Option<Vec<Hierarchy>> {
+    let listed = table.lines().filter_map(|line| line.split(':').nth(1));
+    let found = listed.filter(|list| !list.is_empty()).map(|list| {
+        let mount = at(list.strip_prefix("name=").unwrap_or(list))?;
+        Some(Hierarchy { controllers: list.split(',').map(str::to_owned).collect(), mount })
+    });
+    found.collect::<Option<Vec<_>>>().filter(|all| !all.is_empty())
+}
+
+/// v1 hierarchies elsewhere, by the controllers in the super block's options, never by the name of the mount
 /// point: `/sys/devices` is no hierarchy, and neither is a bind mount somewhere else first.
 fn legacy(mountinfo: &str) -> Vec<Hierarchy> {
     let mut found: Vec<Hierarchy> = Vec::new();
@@ -226,6 +245,23 @@ mod tests {
             name=systemd at /sys/fs/cgroup/systemd
         "#]]
         .assert_eq(&found.concat());
+    }
+
+    #[test]
+    fn the_usual_places_are_taken_if_all_are_there() {
+        let table = "9:name=systemd:/\n4:cpu,cpuacct:/k8s/c1\n3:pids:/\n0::/k8s/c1\n";
+        let all = usual_places(table, |name| Some(Path::new("/cg").join(name))).unwrap();
+        let told =
+            |h: &Hierarchy| format!("{} at {}\n", h.controllers.join("+"), h.mount.display());
+        expect![[r#"
+            name=systemd at /cg/systemd
+            cpu+cpuacct at /cg/cpu,cpuacct
+            pids at /cg/pids
+        "#]]
+        .assert_eq(&all.iter().map(told).collect::<String>());
+        let without_pids = |name: &str| (name != "pids").then(|| name.into());
+        assert_eq!(usual_places(table, without_pids), None);
+        assert_eq!(usual_places("0::/\n", |name| Some(name.into())), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@
 //! process undumpable, which closes it for every other user.
 
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
 
@@ -32,9 +32,11 @@ use crate::sys::MountAttr;
 
 pub(super) const MAGIC: u64 = 0x9fa0;
 
+/// To be called inside the new root: the table then has the container's mounts and not the thousands of a busy
+/// node.
 pub(super) fn hide(root: &Root, host: &Host, veil: &mut Veil) -> Result<()> {
     let table = read(host, "mountinfo")?;
-    for path in procfs_mounts(&table, &root.at) {
+    for path in procfs_mounts(&table) {
         let doing = || format!("hiding the guest's process from {}", path.display());
         let mounted = match open_in_root(&root.folder, &path, OFlags::PATH) {
             Ok(fd) => fd,
@@ -74,7 +76,7 @@ fn hide_in(procfs: &OwnedFd, veil: &mut Veil) -> rustix::io::Result<()> {
 }
 
 /// Where in the container a procfs with processes is mounted: whole, or a process of it.
-fn procfs_mounts(mountinfo: &str, rootfs: &Path) -> Vec<PathBuf> {
+fn procfs_mounts(mountinfo: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for line in mountinfo.lines() {
         let Some((mount, after)) = line.split_once(" - ") else { continue };
@@ -84,9 +86,8 @@ fn procfs_mounts(mountinfo: &str, rootfs: &Path) -> Vec<PathBuf> {
         let mut fields = mount.split(' ').skip(3);
         let (Some(part), Some(point)) = (fields.next(), fields.next()) else { continue };
         let has_processes = part == "/" || part[1..].starts_with(|c: char| c.is_ascii_digit());
-        let point = PathBuf::from(unescape(point));
-        if let (true, Ok(inside)) = (has_processes, point.strip_prefix(rootfs)) {
-            found.push(Path::new("/").join(inside));
+        if has_processes {
+            found.push(PathBuf::from(unescape(point)));
         }
     }
     found
@@ -114,14 +115,13 @@ mod tests {
     #[test]
     fn every_procfs_with_processes_is_found() {
         let table = "\
-23 1 0:4 / /proc rw - proc proc rw
-50 40 0:90 / /run/b/rootfs/proc rw - proc proc rw
-51 50 0:90 /sys /run/b/rootfs/proc/sys ro - proc proc rw
-52 40 0:4 / /run/b/rootfs/host\\040proc rw shared:3 - proc proc rw
-53 40 0:4 /12/fd /run/b/rootfs/fds rw - proc proc rw
-54 40 0:91 / /run/b/rootfs/tmp rw - tmpfs tmpfs rw
+50 40 0:90 / /proc rw - proc proc rw
+51 50 0:90 /sys /proc/sys ro - proc proc rw
+52 40 0:4 / /host\\040proc rw shared:3 - proc proc rw
+53 40 0:4 /12/fd /fds rw - proc proc rw
+54 40 0:91 / /tmp rw - tmpfs tmpfs rw
 ";
-        let found = procfs_mounts(table, Path::new("/run/b/rootfs"));
+        let found = procfs_mounts(table);
         let expected: Vec<PathBuf> = vec!["/proc".into(), "/host proc".into(), "/fds".into()];
         assert_eq!(found, expected);
     }

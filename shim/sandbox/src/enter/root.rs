@@ -1,7 +1,7 @@
 //! The root of the container: made ready, and changed to.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
@@ -19,8 +19,6 @@ use crate::error::Doing;
 #[derive(Debug)]
 pub(super) struct Root {
     pub(super) folder: OwnedFd,
-    /// Where it is mounted for now.
-    pub(super) at: PathBuf,
 }
 
 /// Everything up to the hooks.
@@ -35,8 +33,8 @@ pub(super) fn prepare(
         Some(tree) => tree,
         None => open_tree(&sandbox.rootfs)?,
     };
-    let at = place(&tree, &sandbox.rootfs)?;
-    let root = Root { folder: tree, at };
+    place(&tree, &sandbox.rootfs)?;
+    let root = Root { folder: tree };
     for one in &sandbox.mounts {
         mount::perform(one, sandbox, &root, &mut sources)?;
     }
@@ -49,7 +47,6 @@ pub(super) fn prepare(
 pub(super) fn finish(sandbox: &plan::Sandbox, root: &Root, host: &Host) -> Result<()> {
     let mut veil = paths::Veil::new(procfs::own_files(sandbox));
     paths::make_readonly(sandbox, root)?;
-    procfs::hide(root, host, &mut veil)?;
     paths::mask(sandbox, root, &mut veil)?;
     for one in &sandbox.mounts {
         mount::close(one, root)?;
@@ -63,6 +60,7 @@ pub(super) fn finish(sandbox: &plan::Sandbox, root: &Root, host: &Host) -> Resul
             .doing(|| "making the root file system read-only (root.readonly)".into())?;
     }
     pivot(root)?;
+    procfs::hide(root, host, &mut veil)?;
     if let Some(kind @ (Propagation::Shared | Propagation::Unbindable)) = sandbox.rootfs_propagation
     {
         mount_change("/", Spread::from_bits_retain(attributes::propagation(kind) as u32))
@@ -84,18 +82,16 @@ pub(super) fn open_tree(rootfs: &Path) -> Result<OwnedFd> {
 ///
 /// In a user namespace the way to the root may be closed (a bundle is its owner's alone): then it
 /// is mounted where everyone gets, in this mount namespace only.
-fn place(tree: &OwnedFd, rootfs: &Path) -> Result<PathBuf> {
+fn place(tree: &OwnedFd, rootfs: &Path) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    let mut placed = move_mount(tree, "", CWD, rootfs, flags).map(|()| rootfs);
+    let mut placed = move_mount(tree, "", CWD, rootfs, flags);
     for other in ["/tmp", "/run", "/mnt"] {
         if placed != Err(Errno::ACCESS) {
             break;
         }
-        placed = move_mount(tree, "", CWD, other, flags).map(|()| Path::new(other));
+        placed = move_mount(tree, "", CWD, other, flags);
     }
-    placed
-        .map(Path::to_owned)
-        .doing(|| format!("mounting root.path {} on itself", rootfs.display()))
+    placed.doing(|| format!("mounting root.path {} on itself", rootfs.display()))
 }
 
 /// How mounts of this namespace and the host's reach each other, from now on: not at all from
