@@ -11,8 +11,6 @@ pub(crate) struct Difference {
     /// In the language of the table's expectations.
     pub(crate) ours: &'static str,
     pub(crate) why: &'static str,
-    /// The rest of the row makes no sense after it.
-    pub(crate) ends: bool,
     /// Of one of our columns; of both without.
     of: Option<Column>,
 }
@@ -72,12 +70,6 @@ impl Difference {
         }
     }
 
-    /// What comes after makes no sense.
-    const fn ends(mut self) -> Difference {
-        self.ends = true;
-        self
-    }
-
     /// Not so for programs of the other form.
     const fn only(mut self, column: Column) -> Difference {
         self.of = Some(column);
@@ -98,7 +90,7 @@ impl Difference {
 
 /// What containerd's shim answers so, ours answers otherwise everywhere.
 const fn always(theirs: &'static str, ours: &'static str, why: &'static str) -> Difference {
-    Difference { at: At::Answer(theirs), ours, why, ends: false, of: None }
+    Difference { at: At::Answer(theirs), ours, why, of: None }
 }
 
 const fn differs(
@@ -107,7 +99,7 @@ const fn differs(
     ours: &'static str,
     why: &'static str,
 ) -> Difference {
-    Difference { at: At::Step(row, step), ours, why, ends: false, of: None }
+    Difference { at: At::Step(row, step), ours, why, of: None }
 }
 
 pub(crate) const DIFFERENCES: &[Difference] = &[
@@ -148,7 +140,6 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
     differs("task.sigterm", "state", "stopped 143", TERM).only(Column::Wasm),
     differs("task.sigterm", "events", "exit 143", TERM).only(Column::Wasm),
     differs("exec.without-its-program", "e.wait", "Unknown: no such file or directory", NEVER),
-    differs("exec.in-created", "e.start", "FailedPrecondition: is not running", EARLY).ends(),
     differs("exec.while-paused", "f.start", "FailedPrecondition: paused", CODE),
     differs("task.out-of-memory", "wait", "exit 134", GROW).only(Column::Wasm),
     differs("task.out-of-memory", "events", "start, exit 134", GROW).only(Column::Wasm),
@@ -157,7 +148,6 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
 const TERM: &str = "A process that is the first of its PID namespace does not hear a signal that it has no handler for, so \
                     that ordinary programs run on until they are killed. A guest cannot have a handler and is ended.";
 const NEVER: &str = "A process that never was has no exit code; who waits for it is told why.";
-const EARLY: &str = "Nothing of a task runs before the task is started.";
 const CODE: &str = "The code says what is wrong. containerd's shim gives the error none, which its clients hear as \
                     Unknown.";
 const WHOSE: &str = "NotFound would be heard as: there is no such task.";

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use containerd_client::types::Mount;
 use serde_json::{Value, json};
-use wherry_e2e::client::{NewContainer, Stdio};
+use wherry_e2e::client::{NewContainer, Stdio, runc_options};
 use wherry_e2e::command::until;
 use wherry_e2e::pipes::Pipes;
 use wherry_e2e::spec;
@@ -90,7 +90,9 @@ impl<'a> Stage<'a> {
     fn bare(ground: &'a Ground, column: Column, given: Given, id: String) -> Stage<'a> {
         let folder = ground.containerd.place.path(&format!("io-{id}"));
         let streams = Streams::new(folder, given.stdin, given.terminal);
-        let creation = Creation { stdio: streams.pipes.stdio.clone(), ..Creation::default() };
+        let options = ground.containerd.cgroups.options(column.runtime());
+        let creation =
+            Creation { options, stdio: streams.pipes.stdio.clone(), ..Creation::default() };
         Stage {
             ground,
             column,
@@ -125,7 +127,7 @@ impl<'a> Stage<'a> {
             id: self.id.clone(),
             image: image.reference.clone(),
             runtime: self.column.runtime().name().to_string(),
-            runtime_options: None,
+            runtime_options: self.creation.options.clone().map(runc_options),
             spec: self.spec(),
             labels: Vec::new(),
         })?;
@@ -150,7 +152,9 @@ impl<'a> Stage<'a> {
 
     pub(crate) fn spec(&self) -> Value {
         let image = self.ground.image(self.column);
-        let mut spec = spec::default(image, &self.id, &self.ground.containerd.place.tag);
+        let containerd = &self.ground.containerd;
+        let path = containerd.cgroups.path(&containerd.place.tag, &self.id);
+        let mut spec = spec::default(image, &path);
         spec["process"]["args"] = args(self.given.program);
         spec["process"]["terminal"] = json!(self.given.terminal);
         if let Some(limit) = self.given.memory {

@@ -264,4 +264,19 @@ pub(crate) const ROWS: &[Row] = &[
         events: "start, oom, exit 137 | oom, start, exit 137 | start, exit 137, oom | start, exit 137",
         source: "task/service.go oomEvent: sent beside the queue of all other events",
     },
+    // What no `memory.grow` stands before, so that the kernel has to kill a guest, too.
+    Row {
+        id: "task.out-of-memory-by-files",
+        given: CREATED.runs("oom files /dev/shm").memory(32 << 20),
+        on: On::Both,
+        steps: "
+            start       -> pid
+            wait        -> exit 137
+            state       -> stopped 137
+            stats       -> metrics
+            delete      -> exit 137
+        ",
+        events: "start, oom, exit 137, delete 137 | oom, start, exit 137, delete 137 | start, exit 137, oom, delete 137 | start, exit 137, delete 137",
+        source: "task/service.go oomEvent",
+    },
 ];

@@ -11,7 +11,7 @@
 
 use super::effect::{Answer, Effect, Notice, Snapshot, Status};
 use super::event::{ExecCall, Exit, Stdio};
-use super::task::{KILL, Next, Phase, Task, check_signal, reply};
+use super::task::{KILL, Next, Phase, Stage, Task, check_signal, reply};
 use super::{Code, Denied, Key, Ticket};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +60,8 @@ impl Exec {
 }
 
 impl Task {
-    /// Only its own phase counts, but for starting, which needs a running task.
+    /// Only its own phase counts, but for starting, which needs a task whose init is there: the sandbox stands
+    /// before init runs (containerd, `cmd/containerd-shim-runc-v2/process/init_state.go`, `createdState.Exec`).
     pub(super) fn call_exec(
         &mut self,
         ticket: Ticket,
@@ -70,12 +71,12 @@ impl Task {
         use ExecCall as C;
         use ExecPhase as P;
         let (id, key) = (self.id.clone(), Key::exec(&self.id, name));
-        let running = matches!(self.phase, Phase::Running);
+        let standing = matches!(self.phase, Phase::Created | Phase::Starting | Phase::Running);
         let paused = matches!(self.phase, Phase::Paused);
         let bundle = self.creation.bundle.clone();
         let Some(exec) = self.execs.get_mut(name) else { return Err(Denied::no_exec(&id, name)) };
         match (&exec.phase, call) {
-            (P::Added | P::Failed { .. }, C::Start) if running => {
+            (P::Added | P::Failed { .. }, C::Start) if standing => {
                 exec.phase = P::Starting { ticket };
                 Ok(vec![Effect::StartExec { key }])
             }
@@ -152,7 +153,7 @@ impl Task {
         exec.phase = ExecPhase::Running { pid };
         let notice = Notice::ExecStarted { id: id.clone(), exec: name.to_owned(), pid };
         let mut effects = vec![Effect::Publish { notice }, reply(ticket, Answer::Pid(pid))];
-        if matches!(phase, Phase::Ending { .. }) {
+        if matches!(phase, Phase::Ending { .. } | Phase::Deleting { .. }) {
             effects.push(Effect::Signal { key: Key::exec(&id, name), signal: KILL });
         }
         (Some(phase), effects)
@@ -183,12 +184,19 @@ impl Task {
 
     /// The last of them lets the exit of init be told.
     fn after_exec(&mut self, phase: Phase, effects: &mut Vec<Effect>) -> Phase {
-        match phase {
-            Phase::Ending { exit } if !self.execs.values().any(Exec::is_live) => {
+        if self.has_live_execs() {
+            return phase;
+        }
+        match (phase, self.gone) {
+            (Phase::Ending { exit }, _) => {
                 self.tell_exit(exit, effects);
                 Phase::Stopped { exit }
             }
-            p => p,
+            (Phase::Deleting { ticket, also, stage: Stage::Kill }, Some((exit, _))) => {
+                self.tell_exit(exit, effects);
+                Phase::Deleting { ticket, also, stage: self.drain(exit, effects) }
+            }
+            (phase, _) => phase,
         }
     }
 }

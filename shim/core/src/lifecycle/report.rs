@@ -2,7 +2,7 @@
 
 use super::effect::{Answer, Effect, Notice};
 use super::event::{Ended, Exit, Report};
-use super::task::{Next, Phase, Stage, Task, Undo, reply};
+use super::task::{KILL, Next, Phase, Stage, Task, Undo, reply};
 use super::{Code, Denied, Step, Ticket};
 
 impl Task {
@@ -66,8 +66,14 @@ impl Task {
                 let phase = self.ended(exit, oom, &mut effects);
                 (Some(phase), effects)
             }
-            (Phase::Deleting { ticket, also, stage: Stage::Kill }, R::Exited { exit, .. }) => {
+            (Phase::Deleting { ticket, also, stage: Stage::Kill }, R::Exited { exit, oom }) => {
                 let mut effects = vec![];
+                if self.has_live_execs() {
+                    self.gone = Some((exit, oom));
+                    effects.push(Effect::SignalAll { id: self.id.clone(), signal: KILL });
+                    let stage = Stage::Kill;
+                    return (Some(Phase::Deleting { ticket, also, stage }), effects);
+                }
                 self.tell_exit(exit, &mut effects);
                 let stage = self.drain(exit, &mut effects);
                 (Some(Phase::Deleting { ticket, also, stage }), effects)

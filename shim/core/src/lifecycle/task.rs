@@ -125,12 +125,16 @@ impl Task {
         }
     }
 
+    pub(super) fn has_live_execs(&self) -> bool {
+        self.execs.values().any(Exec::is_live)
+    }
+
     /// The init process is gone: told at once, or when its execs are gone too.
     pub(super) fn ended(&mut self, exit: Exit, oom: bool, effects: &mut Vec<Effect>) -> Phase {
         if oom {
             self.publish_oom(effects);
         }
-        if self.execs.values().any(Exec::is_live) {
+        if self.has_live_execs() {
             effects.push(Effect::SignalAll { id: self.id.clone(), signal: KILL });
             return Phase::Ending { exit };
         }

@@ -133,16 +133,16 @@ fn a_start_that_fails_leaves_the_task_as_it_was() {
     check(
         "up start state exec:a e-start:a delete pause release-failed start released",
         expect![[r#"
-        start      release…
-        state      3=Created
-        exec:a     add(a) ExecAdded(a) 4=ok
-        e-start:a  5=FailedPrecondition(task c is not running)
-        delete     6=FailedPrecondition(cannot delete a running process)
-        pause      7=FailedPrecondition(cannot pause a created process)
-        release-failed 2=Unknown(exec format error)
-        start      release…
-        released   Start poststart…
-    "#]],
+            start      release…
+            state      3=Created
+            exec:a     add(a) ExecAdded(a) 4=ok
+            e-start:a  start(a)…
+            delete     6=FailedPrecondition(cannot delete a running process)
+            pause      7=FailedPrecondition(cannot pause a created process)
+            release-failed 2=Unknown(exec format error)
+            start      release…
+            released   Start poststart…
+        "#]],
     );
     check(
         "up wait start exit:1 state release-failed state kill:9",
@@ -591,6 +591,74 @@ fn a_task_answers_about_itself_from_create_to_delete() {
     );
 }
 
+/// The sandbox stands before init runs, and its execs end with it.
+#[test]
+fn an_exec_runs_in_a_created_task() {
+    check(
+        "up exec:a e-start:a e-started:a e-state:a state start released e-exit:a",
+        expect![[r#"
+            exec:a     add(a) ExecAdded(a) 2=ok
+            e-start:a  start(a)…
+            e-started:a ExecStarted(a) 3=pid(8)
+            e-state:a  4=Running
+            state      5=Created
+            start      release…
+            released   Start poststart…
+            e-exit:a   Exit(a):3
+        "#]],
+    );
+    check(
+        "up exec:a e-start:a e-started:a signal:9 e-exit:a state",
+        expect![[r#"
+        exec:a     add(a) ExecAdded(a) 2=ok
+        e-start:a  start(a)…
+        e-started:a ExecStarted(a) 3=pid(8)
+        signal:9   signal-all:9
+        e-exit:a   Exit(a):3 Exit:137
+        state      4=Stopped 137
+    "#]],
+    );
+    check(
+        "up exec:a e-start:a e-started:a delete signal:9 state e-exit:a drained undone",
+        expect![[r#"
+            exec:a     add(a) ExecAdded(a) 2=ok
+            e-start:a  start(a)…
+            e-started:a ExecStarted(a) 3=pid(8)
+            delete     signal:9
+            signal:9   signal-all:9
+            state      5=Created
+            e-exit:a   Exit(a):3 Exit:137 drain… deadline…
+            drained    undo[Ready, Guest, Cgroup, Code, Rootfs, Plan] poststop
+            undone     forget(a) Delete 4=deleted(137)
+        "#]],
+    );
+    check(
+        "up exec:a e-start:a delete signal:9 e-started:a e-exit:a drained undone",
+        expect![[r#"
+        exec:a     add(a) ExecAdded(a) 2=ok
+        e-start:a  start(a)…
+        delete     signal:9
+        signal:9   signal-all:9
+        e-started:a ExecStarted(a) 3=pid(8) signal(a):9
+        e-exit:a   Exit(a):3 Exit:137 drain… deadline…
+        drained    undo[Ready, Guest, Cgroup, Code, Rootfs, Plan] poststop
+        undone     forget(a) Delete 4=deleted(137)
+    "#]],
+    );
+    check(
+        "up exec:a e-start:a delete signal:9 e-failed:a drained undone",
+        expect![[r#"
+        exec:a     add(a) ExecAdded(a) 2=ok
+        e-start:a  start(a)…
+        delete     signal:9
+        signal:9   signal-all:9
+        e-failed:a 3=NotFound(no such program) Exit:137 drain… deadline…
+        drained    undo[Ready, Guest, Cgroup, Code, Rootfs, Plan] poststop
+        undone     forget(a) Delete 4=deleted(137)
+    "#]],
+    );
+}
+
 /// containerd's TestIssue10589: runc is slow with the first exec, and init is killed meanwhile.
 #[test]
 fn an_exec_can_be_added_until_the_end_of_init_is_told() {
@@ -691,13 +759,6 @@ fn an_exec_has_a_life_of_its_own() {
             e-state:a  6=Created
             e-wait:a   7=NotFound(no such program)
             e-delete:a forget(a) 8=deleted
-        "#]],
-    );
-    check(
-        "up exec:a e-start:a",
-        expect![[r#"
-            exec:a     add(a) ExecAdded(a) 2=ok
-            e-start:a  3=FailedPrecondition(task c is not running)
         "#]],
     );
     check(
