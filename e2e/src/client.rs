@@ -20,7 +20,8 @@ use containerd_client::tonic::{Code, Request, Status};
 use containerd_client::types::Mount;
 use prost_types::Any;
 
-use crate::command::until;
+use crate::cgroups::RUNC_OPTIONS;
+use crate::command::{patient, until};
 
 pub use containerd_client::types::v1::Status as TaskStatus;
 
@@ -51,6 +52,11 @@ impl std::fmt::Display for Refused {
 }
 
 impl std::error::Error for Refused {}
+
+/// Options of containerd's own shim, as containerd wants them.
+pub fn runc_options(value: Vec<u8>) -> Any {
+    Any { type_url: RUNC_OPTIONS.to_string(), value }
+}
 
 type Answer<T> = std::result::Result<T, Refused>;
 
@@ -110,7 +116,7 @@ impl Client {
     where
         F: Future<Output = std::result::Result<containerd_client::tonic::Response<R>, Status>>,
     {
-        let answer = send(self.request(message));
+        let (answer, limit) = (send(self.request(message)), patient(limit));
         let answer = block_on(async { tokio::time::timeout(limit, answer).await });
         match answer {
             Ok(Ok(response)) => Ok(response.into_inner()),

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -109,9 +109,18 @@ pub fn wait(child: &mut Child, limit: Duration) -> Result<i32> {
     }
 }
 
-/// Asks again and again until `done` or `limit` is over; says which.
+/// A time limit as it is on this machine: `WHERRY_PATIENCE` times as long.
+pub fn patient(limit: Duration) -> Duration {
+    static TIMES: LazyLock<u32> = LazyLock::new(|| {
+        let times = std::env::var("WHERRY_PATIENCE").ok();
+        times.map_or(1, |times| times.parse().expect("WHERRY_PATIENCE is a whole number"))
+    });
+    limit * *TIMES
+}
+
+/// Asks again and again until `done` or the [`patient`] `limit` is over; says which.
 pub fn until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
-    let start = Instant::now();
+    let (start, limit) = (Instant::now(), patient(limit));
     let mut pause = Duration::from_micros(200);
     loop {
         if done() {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::cgroups::Driver;
 use crate::client::Client;
 use crate::command::{self, Output, until};
 use crate::image::Image;
@@ -25,6 +26,7 @@ pub struct Containerd {
     pub place: Place,
     pub version: Version,
     pub runtime: Runtime,
+    pub cgroups: Driver,
     programs: PathBuf,
     path: String,
     daemon: Mutex<Option<Child>>,
@@ -59,6 +61,7 @@ impl Containerd {
             place: Place::new(network)?,
             version,
             runtime,
+            cgroups: Driver::chosen()?,
             programs,
             path: path.join(":"),
             daemon: Mutex::new(None),

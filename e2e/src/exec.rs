@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::command::{Output, until};
+use crate::command::{Output, patient, until};
 use crate::pipes::Pipes;
 use crate::task::{RUN, Task};
 use crate::tasks::{Call, Daemon, Refused, State, Status, Tasks, Told};
@@ -144,7 +144,7 @@ impl Added {
 
     /// Waits for its end and deletes it.
     pub fn finish(&mut self) -> Result<Output> {
-        let end = Instant::now() + RUN;
+        let end = Instant::now() + patient(RUN);
         while self.state()?.status != Status::Stopped {
             ensure!(Instant::now() < end, "it does not end");
             std::thread::sleep(Duration::from_millis(2));

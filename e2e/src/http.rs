@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use crate::client::block_on;
-use crate::command::until;
+use crate::command::{patient, until};
 
 /// How long one answer may take, on a machine that does other things too.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -76,7 +76,7 @@ async fn send(at: SocketAddr, path: &str, body: Bytes) -> Result<Answer> {
         let status = response.status().as_u16();
         Ok((status, text(response.into_body()).await?))
     };
-    match tokio::time::timeout(ANSWER, asked).await {
+    match tokio::time::timeout(patient(ANSWER), asked).await {
         Ok(answer) => answer.map_err(|error: anyhow::Error| error.context(path.to_string())),
         Err(_) => bail!("{path} was not answered within {ANSWER:?}"),
     }
@@ -91,7 +91,7 @@ async fn text(body: Incoming) -> Result<String> {
 pub fn ping_pong(at: SocketAddr, path: &str, chunks: &[&str]) -> Result<()> {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(at)?;
-    stream.set_read_timeout(Some(ANSWER))?;
+    stream.set_read_timeout(Some(patient(ANSWER)))?;
     write!(stream, "POST {path} HTTP/1.1\r\nhost: {at}\r\ntransfer-encoding: chunked\r\n\r\n")?;
     let mut seen = String::new();
     let mut buffer = [0; 4096];

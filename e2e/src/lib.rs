@@ -6,6 +6,7 @@
 //! of it remains. What stands outside (which programs, which versions) is decided by the environment and read
 //! in [`rig`].
 
+pub mod cgroups;
 pub mod client;
 pub mod client_suite;
 pub mod command;

@@ -10,6 +10,8 @@
 //! | `WHERRY_DOCKER` | `29`; also `28` |
 //! | `WHERRY_RUNTIME` | `wherry`; `runc` runs the same programs, built for this machine, as a control |
 
+//! | `WHERRY_CGROUPS` | `cgroupfs`; also `systemd`, where that runs the machine ([`crate::cgroups`]) |
+//! | `WHERRY_PATIENCE` | `1`: by how much every time limit is longer, for a slow machine |
 use std::env;
 use std::path::{Path, PathBuf};
 

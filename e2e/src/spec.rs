@@ -22,8 +22,8 @@ const CAPABILITIES: [&str; 14] = [
     "CAP_AUDIT_WRITE",
 ];
 
-/// The spec of a container of `image`, with its entrypoint and environment.
-pub fn default(image: &Image, id: &str, namespace: &str) -> Value {
+/// The spec of a container of `image`, with its entrypoint and environment, in this cgroup.
+pub fn default(image: &Image, cgroups_path: &str) -> Value {
     json!({
         "ociVersion": "1.2.0",
         "process": {
@@ -41,7 +41,7 @@ pub fn default(image: &Image, id: &str, namespace: &str) -> Value {
         "mounts": mounts(),
         "linux": {
             "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
-            "cgroupsPath": format!("/{namespace}/{id}"),
+            "cgroupsPath": cgroups_path,
             "namespaces": [
                 { "type": "pid" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" },
                 { "type": "network" }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::client::{Client, NewContainer, Refused};
+use crate::client::{Client, NewContainer, Refused, runc_options};
 use crate::command::{Output, until};
 use crate::containerd::Containerd;
 use crate::image::Image;
@@ -139,8 +139,8 @@ impl Container {
     }
 
     /// The spec as it will be.
-    fn spec(&mut self, id: &str, namespace: &str) -> Value {
-        let mut spec = spec::default(&self.image, id, namespace);
+    fn spec(&mut self, cgroups_path: &str) -> Value {
+        let mut spec = spec::default(&self.image, cgroups_path);
         let append = |list: &mut Value, more: Vec<Value>| {
             if let Some(list) = list.as_array_mut() {
                 list.extend(more);
@@ -172,12 +172,17 @@ impl Container {
         });
         let client = containerd.client();
         let runtime = self.runtime.take();
+        let cgroups = containerd.cgroups;
+        let options = match &runtime {
+            None => cgroups.options(containerd.runtime),
+            Some(_) => None,
+        };
         let new = NewContainer {
             id: id.clone(),
             image: self.image.reference.clone(),
             runtime: runtime.unwrap_or_else(|| containerd.runtime.name().to_string()),
-            runtime_options: None,
-            spec: self.spec(&id, &containerd.place.tag),
+            runtime_options: options.map(runc_options),
+            spec: self.spec(&cgroups.path(&containerd.place.tag, &id)),
             labels: Vec::new(),
         };
         let mut pipes =

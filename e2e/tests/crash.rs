@@ -181,7 +181,8 @@ fn shim_killed_in_runc(world: &World) -> Result<()> {
 /// A process is in the container's cgroup.
 fn has_init(world: &World, id: &str) -> bool {
     let groups = leaks::cgroups(&world.containerd.place.tag);
-    let ours = groups.into_iter().filter(|group| group.ends_with(id));
+    let group = world.containerd.cgroups.folder(&world.containerd.place.tag, id);
+    let ours = groups.into_iter().filter(|path| path.ends_with(&group));
     let procs = ours.map(|group| fs::read_to_string(group.join("cgroup.procs")));
     procs.filter_map(Result::ok).any(|text| !text.is_empty())
 }

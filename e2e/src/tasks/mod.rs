@@ -57,6 +57,8 @@ pub struct Creation {
     /// containerd has its own idea of this and is not asked.
     pub bundle: PathBuf,
     pub rootfs: Vec<Mount>,
+    /// Of [`crate::cgroups::RUNC_OPTIONS`]; containerd has them from the container.
+    pub options: Option<Vec<u8>>,
     pub stdio: Stdio,
 }
 

@@ -21,7 +21,8 @@ use rustix::fs::{Mode, OFlags};
 use super::{
     Call, Creation, Exit, Refused, State, Status, Stdio, Told, exec_of_details, some_time,
 };
-use crate::command::{self, until};
+use crate::cgroups::RUNC_OPTIONS;
+use crate::command::{self, patient, until};
 use crate::containerd::Containerd;
 use crate::rig::{Runtime, Version};
 
@@ -125,7 +126,7 @@ impl Shim {
         let mut request = Request::new();
         request.service = service.name().to_string();
         request.method = method.to_string();
-        request.timeout_nano = i64::try_from(CALL.as_nanos()).unwrap_or(i64::MAX);
+        request.timeout_nano = i64::try_from(patient(CALL).as_nanos()).unwrap_or(i64::MAX);
         request.payload = message.write_to_bytes().map_err(broken)?;
         let answer = self.client.request(request).map_err(|error| match error {
             ttrpc::Error::RpcStatus(status) => {
@@ -253,6 +254,7 @@ impl Shim {
             stdout,
             stderr,
             terminal,
+            options: creation.options.clone().map(runc_options).into(),
             ..Default::default()
         };
         let told: api::CreateTaskResponse = self.call(self.service, "Create", &message)?;
@@ -272,6 +274,10 @@ impl Shim {
 fn json(kind: &str, value: &[u8]) -> MessageField<Any> {
     let type_url = format!("types.containerd.io/opencontainers/runtime-spec/1/{kind}");
     MessageField::some(Any { type_url, value: value.to_vec(), ..Default::default() })
+}
+
+fn runc_options(value: Vec<u8>) -> Any {
+    Any { type_url: RUNC_OPTIONS.to_string(), value, ..Default::default() }
 }
 
 fn exit(pid: Option<u32>, status: u32, at: MessageField<Timestamp>) -> Told {

@@ -85,7 +85,7 @@ pub(crate) const CASES: &[Case] = &[
 
 /// Deleting one would kill the other.
 fn taken_cgroup(world: &World) -> Result<()> {
-    let path = format!("/{}/taken", world.containerd.place.tag);
+    let path = world.containerd.cgroups.path(&world.containerd.place.tag, "taken");
     let container = |path: String| {
         let edit = move |spec: &mut serde_json::Value| spec["linux"]["cgroupsPath"] = json!(path);
         Ok::<_, anyhow::Error>(world.guest("sleep")?.edit(edit))
@@ -189,7 +189,8 @@ fn limits(world: &World) -> Result<()> {
         });
     });
     let mut task = container.create(&world.containerd)?;
-    let place = format!("{}/{}", world.containerd.place.tag, task.id);
+    let place = world.containerd.cgroups.folder(&world.containerd.place.tag, &task.id);
+    let place = place.display();
     let v2 = fs::exists("/sys/fs/cgroup/cgroup.controllers")?;
     let expected: &[(&str, &str, &str)] = if v2 {
         &[("", "memory.max", "268435456"), ("", "cpu.max", "50000 100000"), ("", "pids.max", "77")]
