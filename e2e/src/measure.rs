@@ -76,7 +76,8 @@ pub fn memory(containerd: &Containerd) -> u64 {
     pids.into_iter().map(proportional_size).sum()
 }
 
-fn proportional_size(pid: u32) -> u64 {
+/// Bytes of memory that a process holds, shared pages counted in parts (PSS).
+pub fn proportional_size(pid: u32) -> u64 {
     let told = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let line = told.lines().find_map(|line| line.strip_prefix("Pss:"));
     let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());

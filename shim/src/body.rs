@@ -9,7 +9,7 @@ use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use tokio::task::AbortHandle;
 use wherry_core::lifecycle::{Creation, Exit};
 use wherry_core::plan::Plan;
-use wherry_core::spec::{Lookup, Options, Refusal};
+use wherry_core::spec::{Lookup, Options, Refusal, Role};
 use wherry_sandbox::cgroup::{Cgroup, OomWatch};
 use wherry_sandbox::process;
 use wherry_sandbox::wire::Channel;
@@ -61,6 +61,7 @@ pub(crate) struct Draft {
 /// What was decided, and by which of the administrator's options.
 #[derive(Debug)]
 pub(crate) struct Planned {
+    pub(crate) role: Role,
     pub(crate) plan: Plan,
     pub(crate) options: Options,
     pub(crate) oci_version: String,
@@ -102,7 +103,7 @@ pub(crate) struct Parked {
 pub(crate) enum Product {
     Plan(Box<Draft>),
     Rootfs,
-    /// It is Wasm.
+    /// It is Wasm, or a pod's sandbox.
     Code(Box<Planned>, Compiled),
     /// It is for runc.
     Native(Native),

@@ -61,6 +61,14 @@ impl From<Entry> for Compiled {
     }
 }
 
+/// A pod's sandbox runs none: at its place on the wire is an empty file.
+pub(crate) fn none() -> Result<Compiled, Denied> {
+    let file = File::open("/dev/null").map_err(|e| {
+        Denied::new(Code::FailedPrecondition, format!("cannot open /dev/null: {e}"))
+    })?;
+    Ok(Compiled { file, profile: Profile::Command })
+}
+
 /// The code of the image's Wasm layer, where no file of the container is the program.
 pub(crate) fn of_layer(wanted: &Wanted<'_>, digest: &Digest) -> Result<Compiled, Denied> {
     of(wanted, digest, || fetch(wanted))

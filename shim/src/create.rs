@@ -13,7 +13,7 @@ use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use oci_spec::runtime::Spec;
 use wherry_core::lifecycle::{Code, Creation, Denied, RootMount};
 use wherry_core::plan::{Plan, Sandbox};
-use wherry_core::spec::{self, CgroupVersion, Facts, Input, Options, Refusal, Refused};
+use wherry_core::spec::{self, CgroupVersion, Facts, Input, Options, Refusal, Refused, Role};
 use wherry_sandbox::cgroup::Cgroup;
 use wherry_sandbox::mounts::{RootfsMount, mount_rootfs};
 use wherry_sandbox::spawn::{Child, spawn};
@@ -22,6 +22,7 @@ use crate::body::{Draft, Guest, Parked, Planned, Product, Written};
 use crate::installed;
 use crate::lifeline::Process;
 use crate::options;
+use crate::pause;
 use crate::stdio::{self, Ends, Streams};
 
 type Step = Result<Product, Option<Denied>>;
@@ -111,7 +112,11 @@ pub(crate) fn guest(
     };
     let (ends, kept) =
         stdio::open(streams).map_err(|e| Denied::new(Code::FailedPrecondition, chain(&e)))?;
-    let child = bear(&plan.sandbox, cgroup)?;
+    let child = match planned.role {
+        Role::Program => bear(&plan.sandbox, cgroup)?,
+        Role::Pause => spawn(installed::shim()?.file(), pause::NAME, &plan.sandbox, cgroup)
+            .map_err(|e| failed(&e))?,
+    };
     if let Err(error) = written.change(|state| state.guest = Process::of(child.pid)) {
         child.end();
         return Err(Some(cannot_note(error)));
@@ -122,7 +127,7 @@ pub(crate) fn guest(
 
 /// A guest process that knows nothing yet.
 pub(crate) fn bear(sandbox: &Sandbox, cgroup: &Cgroup) -> Result<Child, Denied> {
-    spawn(installed::guest()?.file(), sandbox, cgroup).map_err(|e| failed(&e))
+    spawn(installed::guest()?.file(), c"wherry-guest", sandbox, cgroup).map_err(|e| failed(&e))
 }
 
 pub(crate) fn park(child: Child, ends: Ends, cgroup: &Cgroup) -> (Guest, Parked) {

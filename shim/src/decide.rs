@@ -1,11 +1,12 @@
-//! Wasm or native: decided by the file that `process.args[0]` names, or by the image's layers.
+//! Wasm or native: decided by the file that `process.args[0]` names, or by the image's layers. A pod's sandbox is
+//! neither.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use wherry_core::lifecycle::Denied;
 use wherry_core::plan::Plan;
-use wherry_core::spec::{Options, Refusal};
+use wherry_core::spec::{Options, Refusal, Role};
 
 use crate::body::{Draft, Planned, Product, Written};
 use crate::code::{self, Compiled, Wanted};
@@ -28,6 +29,11 @@ pub(crate) struct About {
 
 pub(crate) fn decide(draft: Draft, about: About) -> Result<Product, Option<Denied>> {
     let Draft { plan, lookup, options, oci_version } = draft;
+    if lookup.role == Role::Pause {
+        let plan = plan.map_err(|refusal| refused(&refusal))?;
+        let planned = Planned { role: Role::Pause, plan, options, oci_version };
+        return Ok(Product::Code(Box::new(planned), code::none()?));
+    }
     let found = program::find(&lookup)?;
     if let Some(Found::Native { .. }) = found {
         let About { id, bundle, namespace, .. } = about;
@@ -35,7 +41,7 @@ pub(crate) fn decide(draft: Draft, about: About) -> Result<Product, Option<Denie
         return Ok(Product::Native(native));
     }
     let (plan, code) = compiled(plan, found, &lookup.program, &options, &about)?;
-    let planned = Planned { plan, options, oci_version };
+    let planned = Planned { role: Role::Program, plan, options, oci_version };
     Ok(Product::Code(Box::new(planned), code))
 }
 

@@ -30,6 +30,19 @@ pub(crate) fn guest() -> Result<&'static Installed, Denied> {
     known(&GUEST, "wherry-guest")
 }
 
+/// This program, which is the process of a pod's sandbox, too.
+pub(crate) fn shim() -> Result<&'static Installed, Denied> {
+    static SHIM: OnceLock<Installed> = OnceLock::new();
+    let path = Path::new("/proc/self/exe");
+    match SHIM.get() {
+        Some(shim) => Ok(shim),
+        None => {
+            let file = File::open(path).map_err(|e| unusable(path, &e))?;
+            Ok(SHIM.get_or_init(|| Installed { path: path.to_owned(), file }))
+        }
+    }
+}
+
 /// The compiler, and what asks containerd for layers.
 pub(crate) fn wherry() -> Result<&'static Installed, Denied> {
     known(&WHERRY, "wherry")

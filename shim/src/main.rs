@@ -5,6 +5,8 @@
 //!   The shim itself is a fork of that process ([`daemon`]).
 //! - `delete` cleans up after one container, whether or not its shim is alive ([`protocol::delete`]).
 //! - `-info` and `-v` tell what this is ([`protocol::info`]).
+//!
+//! The shim runs it by another name as the process of a pod's sandbox ([`pause`]).
 
 mod args;
 mod body;
@@ -24,6 +26,7 @@ mod logging;
 mod metrics;
 mod native;
 mod options;
+mod pause;
 mod program;
 mod protocol;
 mod reaper;
@@ -37,6 +40,12 @@ use std::process::ExitCode;
 use args::Action;
 
 fn main() -> ExitCode {
+    if std::env::args_os()
+        .next()
+        .is_some_and(|name| name.as_encoded_bytes() == pause::NAME.to_bytes())
+    {
+        return pause::run();
+    }
     let args = args::parse(std::env::args_os().skip(1));
     let done = match args.action {
         Action::Start => protocol::start::run(&args),

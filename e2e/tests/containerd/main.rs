@@ -7,6 +7,7 @@ mod images;
 mod lifecycle;
 mod native;
 mod network;
+mod pods;
 mod refusals;
 mod sandbox;
 mod streams;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         sandbox::CASES,
         native::CASES,
         network::CASES,
+        pods::CASES,
         images::CASES,
         refusals::CASES,
         crowd::CASES,

@@ -1,4 +1,5 @@
-//! What the shim does to processes that no safe library does: leave its parent, and send any signal.
+//! What the shim does with processes that no safe library does: leave its parent, send any signal, and be the init
+//! of a pod.
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -48,5 +49,34 @@ pub fn signal(pidfd: impl AsFd, number: u32) -> Result<()> {
             gone if gone.raw_os_error() == Some(libc::ESRCH) => Ok(()),
             error => Err(error).doing(|| format!("sending signal {number}")),
         },
+    }
+}
+
+/// Keeps the init of a pod's namespaces from being ended before [`Pausing::wait`] is there to hear it. Children
+/// that others leave to this process are never zombies: the kernel reaps those of a parent that ignores SIGCHLD
+/// (wait(2)).
+#[derive(Debug)]
+pub struct Pausing(libc::sigset_t);
+
+impl Pausing {
+    pub fn begin() -> Pausing {
+        // SAFETY: a set of signals may hold any bytes, and is emptied before it is used.
+        let mut stopping = unsafe { std::mem::zeroed() };
+        // SAFETY: all of these take a set that lives in this frame, or numbers; SIG_IGN installs no code.
+        unsafe {
+            libc::sigemptyset(&raw mut stopping);
+            libc::sigaddset(&raw mut stopping, libc::SIGINT);
+            libc::sigaddset(&raw mut stopping, libc::SIGTERM);
+            libc::sigprocmask(libc::SIG_BLOCK, &raw const stopping, std::ptr::null_mut());
+            libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+        }
+        Pausing(stopping)
+    }
+
+    /// Until SIGINT or SIGTERM comes (Kubernetes, `build/pause/linux/pause.c`).
+    pub fn wait(&self) {
+        let mut signal = 0;
+        // SAFETY: both live in this frame and in `self`.
+        while unsafe { libc::sigwait(&raw const self.0, &raw mut signal) } != 0 {}
     }
 }

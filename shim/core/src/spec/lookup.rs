@@ -4,6 +4,7 @@
 //! can't be given must therefore not refuse it, not even a field that no library of ours knows: so
 //! this reads the spec on its own, and only what it needs.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
@@ -24,8 +25,22 @@ pub struct Lookup {
     pub mounts: Vec<Mounted>,
     /// The container's processes end with its init: it makes a pid namespace of its own.
     pub own_pids: bool,
+    pub role: Role,
     cgroups_path: String,
 }
+
+/// What a container is in its pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A program, Wasm or native.
+    Program,
+    /// What holds the namespaces of a Kubernetes pod. Its image, the node's pause image, is not run: all of them do
+    /// the same, and the shim can do it with less.
+    Pause,
+}
+
+/// As containerd's CRI plugin and cri-o annotate containers (containerd 2.4, `internal/cri/annotations`).
+const KINDS: [&str; 2] = ["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mounted {
@@ -44,6 +59,8 @@ struct Spec {
     mounts: Option<Vec<Mount>>,
     #[serde(default)]
     linux: Linux,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -124,8 +141,14 @@ pub fn lookup(json: &str, bundle: &Path) -> Result<Lookup, Refusal> {
         rootfs: bundle.join(&spec.root.path),
         mounts: mounts.collect(),
         own_pids: spec.linux.namespaces.iter().flatten().any(own),
+        role: role(&spec.annotations.unwrap_or_default()),
         cgroups_path: spec.linux.cgroups_path,
     })
+}
+
+fn role(annotations: &BTreeMap<String, String>) -> Role {
+    let sandbox = |key| annotations.get(key).is_some_and(|kind| kind == "sandbox");
+    if KINDS.into_iter().any(sandbox) { Role::Pause } else { Role::Program }
 }
 
 impl Lookup {
@@ -220,5 +243,18 @@ mod tests {
             r#"{"process": {"args": []}}"#,
             expect!["process.args is empty: its first entry names the program to run"],
         );
+    }
+
+    #[test]
+    fn a_pods_sandbox_is_known_by_its_annotation() {
+        let role = |annotations: &str| {
+            let json =
+                format!(r#"{{"process": {{"args": ["/pause"]}}, "annotations": {annotations}}}"#);
+            lookup(&json, Path::new("/b")).unwrap().role
+        };
+        assert_eq!(role(r#"{"io.kubernetes.cri.container-type": "sandbox"}"#), Role::Pause);
+        assert_eq!(role(r#"{"io.kubernetes.cri-o.ContainerType": "sandbox"}"#), Role::Pause);
+        assert_eq!(role(r#"{"io.kubernetes.cri.container-type": "container"}"#), Role::Program);
+        assert_eq!(role("null"), Role::Program);
     }
 }

@@ -37,7 +37,7 @@ use oci_spec::runtime::{Hook, Hooks, Linux, Process, Spec};
 pub use annotations::{PREFIX as ANNOTATION_PREFIX, RootPreopen};
 pub use exec::exec;
 pub use features::{features, features_with};
-pub use lookup::{Lookup, lookup};
+pub use lookup::{Lookup, Role, lookup};
 pub use options::{CgroupDriver, Options, RuncOptions, no_criu};
 pub use refusal::{Refusal, Refused};
 

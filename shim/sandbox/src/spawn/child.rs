@@ -1,6 +1,6 @@
 //! The child's side of a birth: nothing here allocates, locks or returns after the fork.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use super::*;
 
@@ -35,6 +35,7 @@ pub(super) struct Join {
 impl<'a> Birth<'a> {
     pub(super) fn prepare(
         program: &File,
+        name: &CStr,
         sandbox: &plan::Sandbox,
         entrance: &'a Entrance,
         guest_end: &Channel,
@@ -57,7 +58,7 @@ impl<'a> Birth<'a> {
             program: above(program)?,
             wire: above(guest_end)?,
             null: open_null()?,
-            name: c"wherry-guest".into(),
+            name: name.into(),
         })
     }
 
