@@ -10,7 +10,8 @@ if [ "$target" = aarch64-unknown-linux-musl ] && [ "$(uname -m)" != aarch64 ]; t
   apt_install gcc-aarch64-linux-gnu
 fi
 for package in wherry-guest wherry-cli; do
-  cargo build --quiet --release --target "$target" -p "$package"
+  CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=$PWD/e2e/rig/link-static-pie.sh \
+    cargo build --quiet --release --target "$target" -p "$package"
 done
 # Linked at a fixed address: relocations would dirty a third of a megabyte in every pod. The guest, which runs
 # other people's code, keeps its random address.
@@ -21,6 +22,12 @@ for program in containerd-shim-wherry-v1 wherry-guest wherry; do
   # An interpreter in the program header means it is not static, and would fail on other distributions.
   if readelf -l "$file" | grep -q INTERP; then
     echo "$file is not static" >&2
+    exit 1
+  fi
+  address=DYN
+  [ "$program" = containerd-shim-wherry-v1 ] && address=EXEC
+  if ! readelf -h "$file" | grep -q "Type: *$address"; then
+    echo "$file is not linked as $address (fixed address: EXEC, random: DYN)" >&2
     exit 1
   fi
 done
