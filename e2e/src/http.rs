@@ -1,7 +1,8 @@
 //! A small HTTP client and server, for guests that serve and guests that fetch.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -21,9 +22,21 @@ const ANSWER: Duration = Duration::from_secs(60);
 /// Status and body.
 pub type Answer = (u16, String);
 
-/// An address of this machine's loopback that nobody listens on.
+/// An address of this machine's loopback that nobody listens on, and that nobody else is given: below the ports
+/// that the kernel hands out by itself (`ip_local_port_range` begins at 32768), or a listener or a connection of
+/// another case could have it by the time that a service comes to bind it.
 pub fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+    const PORTS: std::ops::Range<u32> = 10_000..32_000;
+    // Two suites beside each other begin at different ones.
+    static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(std::process::id() * 101));
+    for _ in PORTS {
+        let port = PORTS.start + NEXT.fetch_add(1, Ordering::Relaxed) % (PORTS.end - PORTS.start);
+        let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port)?));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("all ports of {PORTS:?} are taken")
 }
 
 /// Waits until somebody listens.
