@@ -130,6 +130,15 @@ level = "warn"
         Ok(())
     }
 
+    /// Another containerd in the place of this one, on the same root, state and configuration.
+    pub fn upgrade(&mut self, version: Version) -> Result<()> {
+        self.stop()?;
+        let (old, new) = (self.programs.display().to_string(), version.programs()?);
+        self.path = self.path.replace(&old, &new.display().to_string());
+        (self.version, self.programs) = (version, new);
+        self.resume()
+    }
+
     /// Ends the daemon; shims and containers stay, as they do when containerd is upgraded.
     pub fn stop(&self) -> Result<()> {
         self.end(rustix::process::Signal::TERM)

@@ -323,6 +323,11 @@ impl Task {
         &self.client
     }
 
+    /// The task as another daemon on the same state has it.
+    pub fn reconnect(&mut self, containerd: &Containerd) {
+        self.client = containerd.client();
+    }
+
     /// Gives up the task without deleting it: what happens next is the test's matter.
     pub fn forget(mut self) -> String {
         self.deleted = true;
