@@ -106,8 +106,10 @@ pub(crate) async fn wait_for_exit(
         return;
     };
     reaper::ended(&pidfd).await;
-    // While its status is not taken, a scope of systemd's and its counters are still there; whether
-    // runc had it made by systemd, only runc knows.
+    // systemd removes a scope with its counters: in v1 when nobody is in it, and this one counts as long as its
+    // status is not taken; in v2 when nobody runs in it, which is about now, so the reason of the end is read
+    // first. Whether runc had it made by systemd, only runc knows.
+    let oom = cgroup.as_ref().is_some_and(|c| c.oom_kills().is_ok_and(|kills| kills > 0));
     let by_systemd = |c: &&Arc<Cgroup>| native.is_some() || c.locator().unit.is_some();
     let used = cgroup.as_ref().filter(by_systemd).and_then(|c| metrics::read(c).ok());
     if let Some(cgroup) = cgroup.clone().filter(|_| native.is_some_and(|n| n.outlives_init())) {
@@ -118,7 +120,6 @@ pub(crate) async fn wait_for_exit(
             log::warn!("what the init of {id} left behind stays: {}", error.sentence());
         }
     }
-    let oom = cgroup.is_some_and(|cgroup| cgroup.oom_kills().is_ok_and(|kills| kills > 0));
     let exit = reaper::reap(pidfd.get_ref());
     guests.remove(guest.pid);
     let _ = inputs.send(Input::Exited { id, exit, oom, used });

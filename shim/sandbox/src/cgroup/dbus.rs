@@ -29,6 +29,8 @@ pub(super) enum Value {
     Number(u64),
     /// `au`
     Numbers(Vec<u32>),
+    /// `ay`
+    Bytes(Vec<u8>),
     /// `a(sv)`
     Properties(Vec<(&'static str, Value)>),
     /// `a(sa(sv))`, empty: the auxiliary units of `StartTransientUnit`.
@@ -46,6 +48,7 @@ impl Value {
             Value::Flag(_) => "b",
             Value::Number(_) => "t",
             Value::Numbers(_) => "au",
+            Value::Bytes(_) => "ay",
             Value::Properties(_) => "a(sv)",
             Value::NoUnits => "a(sa(sv))",
         }
@@ -237,6 +240,7 @@ mod tests {
         Value::Properties(vec![
             ("Slice", Value::text("system.slice")),
             ("PIDs", Value::Numbers(vec![1, 2])),
+            ("AllowedCPUs", Value::Bytes(vec![3, 0, 1])),
             ("Delegate", Value::Flag(true)),
             ("TasksMax", Value::Number(7)),
         ])

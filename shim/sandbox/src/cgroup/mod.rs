@@ -184,6 +184,7 @@ impl Cgroup {
 
     /// Changes what is named and leaves the rest.
     pub fn update(&self, resources: &LinuxResources) -> Result<()> {
+        let resources = &self.whole_bandwidth(resources)?;
         if let Some(unit) = &self.locator.unit {
             systemd::update(unit, Hierarchies::of_this_node()?, resources)?;
         }
@@ -197,6 +198,36 @@ impl Cgroup {
             Some(devices) if !devices.is_empty() => self.limit_devices(devices),
             _ => Ok(()),
         }
+    }
+
+    /// Quota and period are one value in v2 and for systemd: the half that is not named is as it was
+    /// (runc `update.go`: "leave the unset parameter at the old value").
+    fn whole_bandwidth(&self, resources: &LinuxResources) -> Result<LinuxResources> {
+        let mut whole = resources.clone();
+        let (Some(cpu), Some(folder)) = (whole.cpu_mut(), self.folder("cpu")) else {
+            return Ok(whole);
+        };
+        let (has_quota, has_period) =
+            (cpu.quota().is_some_and(|q| q != 0), cpu.period().is_some_and(|p| p != 0));
+        let apart = !self.is_v2() && self.locator.unit.is_none();
+        if apart || has_quota == has_period {
+            return Ok(whole);
+        }
+        let read = |name: &str| {
+            let file = folder.join(name);
+            fs::read_to_string(&file).doing(|| format!("reading {}", file.display()))
+        };
+        let now = match self.is_v2() {
+            true => read("cpu.max")?,
+            false => read("cpu.cfs_quota_us")? + " " + &read("cpu.cfs_period_us")?,
+        };
+        let (quota, period) = bandwidth(&now);
+        if has_quota {
+            cpu.set_period(period);
+        } else {
+            cpu.set_quota(quota);
+        }
+        Ok(whole)
     }
 
     /// Removes the groups with their children. Gone already is done.
@@ -320,6 +351,13 @@ impl Entrance {
             Entrance::V1(tasks) => tasks,
         }
     }
+}
+
+/// Quota and period, where `max` is no limit.
+fn bandwidth(text: &str) -> (Option<i64>, Option<u64>) {
+    let mut words = text.split_whitespace();
+    let quota = words.next().map(|word| word.parse().unwrap_or(-1));
+    (quota, words.next().and_then(|word| word.parse().ok()))
 }
 
 /// One write, as control files want it: never created, never truncated.

@@ -8,11 +8,13 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::LinuxResources;
 
-use super::Hierarchies;
 use super::dbus::{Bus, Value};
+use super::{Hierarchies, v2};
 use crate::error::Doing;
 use crate::sys::{self, Born, Side};
 use crate::{Error, Result};
+
+type Properties = Vec<(&'static str, Value)>;
 
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 
@@ -87,7 +89,7 @@ pub(super) fn start(
     if matches!(hierarchies, Hierarchies::Unified(_)) {
         properties.push(("IOAccounting", Value::Flag(true)));
     }
-    properties.extend(limits(hierarchies, resources));
+    properties.extend(limits(hierarchies, resources)?);
     let body = [
         Value::text(&scope.unit),
         Value::text("replace"),
@@ -110,7 +112,7 @@ pub(super) fn update(
     hierarchies: &Hierarchies,
     resources: &LinuxResources,
 ) -> Result<()> {
-    let properties = limits(hierarchies, resources);
+    let properties = limits(hierarchies, resources)?;
     if properties.is_empty() {
         return Ok(());
     }
@@ -129,43 +131,85 @@ pub(super) fn stop(unit: &str) {
     }
 }
 
-/// The resources that systemd writes to the same files as we do.
-fn limits(hierarchies: &Hierarchies, resources: &LinuxResources) -> Vec<(&'static str, Value)> {
-    let unified = matches!(hierarchies, Hierarchies::Unified(_));
+/// The resources that systemd writes to the same files as we do: what it is not told, it resets when it
+/// has another reason to write.
+fn limits(hierarchies: &Hierarchies, resources: &LinuxResources) -> Result<Properties> {
+    match hierarchies {
+        Hierarchies::Unified(_) => {
+            Ok(v2::settings(resources)?.iter().flat_map(|s| unified(&s.file, &s.value)).collect())
+        }
+        Hierarchies::Legacy(_) => Ok(legacy(resources)),
+    }
+}
+
+/// The properties behind a v2 control file (runc `systemd/v2.go`, `unifiedResToSystemdProps`); those
+/// for processors since systemd 244.
+fn unified(file: &str, value: &str) -> Properties {
+    let name = match file {
+        "memory.max" => "MemoryMax",
+        "memory.high" => "MemoryHigh",
+        "memory.low" => "MemoryLow",
+        "memory.min" => "MemoryMin",
+        "memory.swap.max" => "MemorySwapMax",
+        "pids.max" => "TasksMax",
+        "cpu.weight" => "CPUWeight",
+        "cpu.max" => {
+            let mut words = value.split_whitespace();
+            let quota = words.next().and_then(|word| word.parse().ok());
+            return bandwidth(quota, words.next().and_then(|word| word.parse().ok()));
+        }
+        "cpuset.cpus" => return vec![("AllowedCPUs", Value::Bytes(bits(value)))],
+        "cpuset.mems" => return vec![("AllowedMemoryNodes", Value::Bytes(bits(value)))],
+        _ => return Vec::new(),
+    };
+    // No number is `max`, or what the kernel will refuse by name.
+    vec![(name, Value::Number(value.trim().parse().unwrap_or(u64::MAX)))]
+}
+
+fn legacy(resources: &LinuxResources) -> Properties {
     let mut out = Vec::new();
     let number = |n: i64| Value::Number(u64::try_from(n).unwrap_or(u64::MAX));
-    if let Some(memory) = resources.memory() {
-        if let Some(limit) = memory.limit().filter(|l| *l != 0) {
-            out.push((if unified { "MemoryMax" } else { "MemoryLimit" }, number(limit)));
-        }
-        if let (true, Some(swap), Some(limit)) = (unified, memory.swap(), memory.limit())
-            && swap > 0
-            && limit > 0
-        {
-            out.push(("MemorySwapMax", number(swap - limit)));
-        }
-        if let (true, Some(low)) = (unified, memory.reservation().filter(|r| *r > 0)) {
-            out.push(("MemoryLow", number(low)));
-        }
+    if let Some(limit) = resources.memory().and_then(|m| m.limit()).filter(|l| *l != 0) {
+        out.push(("MemoryLimit", number(limit)));
     }
     if let Some(cpu) = resources.cpu() {
         if let Some(shares) = cpu.shares().filter(|s| *s != 0) {
-            out.push(match unified {
-                true => ("CPUWeight", Value::Number(super::v2::weight_of_shares(shares))),
-                false => ("CPUShares", Value::Number(shares)),
-            });
+            out.push(("CPUShares", Value::Number(shares)));
         }
         if let Some(quota) = cpu.quota().filter(|q| *q != 0) {
-            let period = cpu.period().filter(|p| *p != 0).unwrap_or(100_000);
-            // systemd rounds to 10 ms for a second and writes what it has: as runc, upwards.
-            let per_second = u64::try_from(quota)
-                .map_or(u64::MAX, |q| (q * 1_000_000 / period).next_multiple_of(10_000));
-            out.push(("CPUQuotaPerSecUSec", Value::Number(per_second)));
-            out.push(("CPUQuotaPeriodUSec", Value::Number(period)));
+            out.extend(bandwidth(u64::try_from(quota).ok(), cpu.period()));
         }
     }
     if let Some(pids) = resources.pids().map(|p| p.limit()).filter(|l| *l != 0) {
         out.push(("TasksMax", number(pids)));
+    }
+    out
+}
+
+fn bandwidth(quota: Option<u64>, period: Option<u64>) -> Properties {
+    let period = period.filter(|p| *p != 0).unwrap_or(100_000);
+    // systemd rounds to 10 ms for a second and writes what it has: as runc, upwards.
+    let per_second = quota.map_or(u64::MAX, |q| (q * 1_000_000 / period).next_multiple_of(10_000));
+    vec![
+        ("CPUQuotaPerSecUSec", Value::Number(per_second)),
+        ("CPUQuotaPeriodUSec", Value::Number(period)),
+    ]
+}
+
+/// A list such as `0-3,7` as a bit for each, the lowest first.
+fn bits(list: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    for range in list.split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (Ok(first), Ok(last)) = (first.trim().parse::<u16>(), last.trim().parse::<u16>())
+        else {
+            continue;
+        };
+        for n in first..=last {
+            let (byte, bit) = (usize::from(n / 8), n % 8);
+            out.resize(out.len().max(byte + 1), 0);
+            out[byte] |= 1 << bit;
+        }
     }
     out
 }
@@ -195,6 +239,8 @@ impl Drop for Placeholder {
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
+
     use super::*;
 
     #[test]
@@ -215,26 +261,48 @@ mod tests {
     #[test]
     fn systemd_is_told_the_same_limits() {
         let resources: LinuxResources = serde_json::from_str(
-            r#"{"memory":{"limit":100,"swap":150},"cpu":{"shares":1024,"quota":25001},
-                "pids":{"limit":-1}}"#,
+            r#"{"memory":{"limit":100,"swap":150},
+                "cpu":{"shares":1024,"quota":25001,"cpus":"0-2,9","mems":"0"},"pids":{"limit":-1},
+                "unified":{"memory.high":"90","memory.max":"95","cpu.max":"max","io.max":"8:0 rbps=1"}}"#,
         )
         .unwrap();
-        let told = |h: &Hierarchies| {
+        let told = |h: &Hierarchies, resources: &LinuxResources| {
             let one = |(k, v): (&str, Value)| match v {
-                Value::Number(n) => format!("{k}={n} "),
-                _ => format!("{k} "),
+                Value::Number(u64::MAX) => format!("{k}=max\n"),
+                Value::Number(n) => format!("{k}={n}\n"),
+                v => format!("{k}={v:?}\n"),
             };
-            limits(h, &resources).into_iter().map(one).collect::<String>()
+            limits(h, resources).unwrap().into_iter().map(one).collect::<String>()
         };
-        assert_eq!(
-            told(&Hierarchies::Unified("/".into())),
-            "MemoryMax=100 MemorySwapMax=50 CPUWeight=100 CPUQuotaPerSecUSec=260000 \
-             CPUQuotaPeriodUSec=100000 TasksMax=18446744073709551615 "
-        );
-        assert_eq!(
-            told(&Hierarchies::Legacy(Vec::new())),
-            "MemoryLimit=100 CPUShares=1024 CPUQuotaPerSecUSec=260000 CPUQuotaPeriodUSec=100000 \
-             TasksMax=18446744073709551615 "
-        );
+        // Of two of a name systemd takes the later.
+        expect![[r#"
+            MemorySwapMax=50
+            MemoryMax=100
+            CPUWeight=100
+            CPUQuotaPerSecUSec=260000
+            CPUQuotaPeriodUSec=100000
+            AllowedCPUs=Bytes([7, 2])
+            AllowedMemoryNodes=Bytes([1])
+            TasksMax=max
+            CPUQuotaPerSecUSec=max
+            CPUQuotaPeriodUSec=100000
+            MemoryHigh=90
+            MemoryMax=95
+        "#]]
+        .assert_eq(&told(&Hierarchies::Unified("/".into()), &resources));
+        expect![[r#"
+            MemoryLimit=100
+            CPUShares=1024
+            CPUQuotaPerSecUSec=260000
+            CPUQuotaPeriodUSec=100000
+            TasksMax=max
+        "#]]
+        .assert_eq(&told(&Hierarchies::Legacy(Vec::new()), &resources));
+        let no_swap_limit = serde_json::from_str(r#"{"memory":{"limit":-1,"swap":-1}}"#).unwrap();
+        expect![[r#"
+            MemorySwapMax=max
+            MemoryMax=max
+        "#]]
+        .assert_eq(&told(&Hierarchies::Unified("/".into()), &no_swap_limit));
     }
 }

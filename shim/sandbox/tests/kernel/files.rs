@@ -11,7 +11,16 @@ use crate::rig::{Rig, bind, filesystem};
 
 #[test]
 fn the_default_dev_is_complete() {
-    let rig = Rig::new();
+    let told = Rig::new().run(&[
+        "ls /dev",
+        "stat /dev/null",
+        "stat /dev/ptmx",
+        "stat /dev/stdout",
+        "write /dev/null",
+    ]);
+    // As runc links it where the node has it.
+    let kcore = fs::exists("/proc/kcore").unwrap();
+    let told = if kcore { told.replace("ls /dev: core ", "ls /dev: ") } else { told };
     expect![[r#"
         ls /dev: fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero
         stat /dev/null: char 666 0:0 1:3
@@ -19,13 +28,7 @@ fn the_default_dev_is_complete() {
         stat /dev/stdout: -> /proc/self/fd/1
         write /dev/null: written
     "#]]
-    .assert_eq(&rig.run(&[
-        "ls /dev",
-        "stat /dev/null",
-        "stat /dev/ptmx",
-        "stat /dev/stdout",
-        "write /dev/null",
-    ]));
+    .assert_eq(&told);
 }
 
 #[test]

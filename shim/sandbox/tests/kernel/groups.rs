@@ -1,6 +1,5 @@
 //! Control groups of this node, made and removed.
 
-use std::path::Path;
 use std::process::{Child, Command};
 
 use oci_spec::runtime::LinuxResources;
@@ -115,6 +114,13 @@ fn resources_are_set_and_changed() {
     check("134217728 268435456 512 20000 9", "134217728 134217728 59 20000 50000 9");
     change(r#"{"memory":{"limit":33554432,"swap":33554432},"pids":{"limit":-1}}"#).unwrap();
     check("33554432 33554432 512 20000 max", "33554432 0 59 20000 50000 max");
+    // Half of a pair leaves the other half as it is.
+    change(r#"{"cpu":{"period":40000}}"#).unwrap();
+    check("33554432 33554432 512 20000 max", "33554432 0 59 20000 40000 max");
+    change(r#"{"cpu":{"quota":-1,"period":50000}}"#).unwrap();
+    check("33554432 33554432 512 -1 max", "33554432 0 59 max 50000 max");
+    change(r#"{"cpu":{"quota":30000}}"#).unwrap();
+    check("33554432 33554432 512 30000 max", "33554432 0 59 30000 50000 max");
     change(r#"{"cpu":{"quota":-1}}"#).unwrap();
     check("33554432 33554432 512 -1 max", "33554432 0 59 max 50000 max");
     let why = change(r#"{"cpu":{"cpus":"77777"}}"#).unwrap_err();
@@ -187,13 +193,16 @@ fn device_rules_hold_in_both_versions() {
 #[test]
 fn a_failure_leaves_no_group() {
     let plan = plan("undone", r#"{"cpu":{"cpus":"77777"}}"#);
-    let Hierarchies::Legacy(all) = Hierarchies::of_this_node().unwrap() else { return };
     let why = Cgroup::create(&plan).unwrap_err().sentence();
     assert!(why.contains("linux.resources.cpu.cpus"), "{why}");
     let plan::CgroupPlace::Path(path) = &plan.place else { panic!() };
-    for hierarchy in all {
-        let folder = hierarchy.mount.join(path.strip_prefix("/").unwrap());
-        assert!(!Path::exists(&folder), "{}", folder.display());
+    let inside = path.strip_prefix("/").unwrap();
+    let folders: Vec<_> = match Hierarchies::of_this_node().unwrap() {
+        Hierarchies::Legacy(all) => all.iter().map(|h| h.mount.join(inside)).collect(),
+        Hierarchies::Unified(root) => vec![root.join(inside)],
+    };
+    for folder in folders {
+        assert!(!folder.exists(), "{}", folder.display());
     }
 }
 

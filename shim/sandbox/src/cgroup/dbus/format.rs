@@ -48,6 +48,7 @@ impl Writer {
                 self.0.extend(n.to_le_bytes());
             }
             Value::Numbers(all) => self.array(4, |out| all.iter().for_each(|n| out.number(*n))),
+            Value::Bytes(all) => self.array(1, |out| out.0.extend(all)),
             Value::Properties(all) => self.array(8, |out| {
                 for (key, value) in all {
                     out.pad(8);
