@@ -22,6 +22,7 @@ pub mod pipes;
 pub mod place;
 pub mod rig;
 pub mod spec;
+pub mod storm;
 pub mod suite;
 pub mod task;
 pub mod tasks;

@@ -100,6 +100,13 @@ impl Place {
         Ok(command)
     }
 
+    /// The daemons and whatever has come of them, but for what runs in cgroups of its own.
+    pub fn daemons(&self) -> Vec<u32> {
+        let procs = hierarchy().join(format!("{}-daemons", self.tag)).join("cgroup.procs");
+        let all = fs::read_to_string(procs).unwrap_or_default();
+        all.lines().filter_map(|pid| pid.parse().ok()).collect()
+    }
+
     /// The keeper's process, whose mount namespace is the place.
     pub fn pid(&self) -> u32 {
         self.keeper.id()

@@ -1,0 +1,603 @@
+//! Which answers a correct runtime may give.
+//!
+//! A [`Tale`] is what is known of one container: all states that it may be in. Every answer leaves only those
+//! states that explain it; when none is left, the answer was wrong. Calls that were under way together may have
+//! been taken in any order, so every order is tried; an end may come between any two, once there is a cause for
+//! one ([`Tale::ends`]). Whatever is asked while a program that takes part in the answer is killed may have
+//! been done or not.
+//!
+//! ```text
+//!  Gone ─Create─► Created ─Start─► Running ─Pause─► Paused
+//!   ▲               │  │            │  ▲              │ │
+//!   │               │  └──── end ───┤  └────Resume────┘ │
+//!   └────Delete─────┴── Stopped ◄───┴───────end─────────┘
+//! ```
+
+use std::collections::BTreeSet;
+
+use super::{EXECS, Inner, Program, Verb};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Life {
+    Gone,
+    Created,
+    Running,
+    Paused,
+    Stopped,
+}
+
+/// A state that a container and its execs may be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct World {
+    pub task: Life,
+    pub execs: [Life; EXECS],
+}
+
+impl World {
+    const NOTHING: World = World { task: Life::Gone, execs: [Life::Gone; EXECS] };
+
+    fn with(self, task: Life) -> World {
+        World { task, ..self }
+    }
+
+    fn with_exec(mut self, exec: usize, life: Life) -> World {
+        self.execs[exec] = life;
+        self
+    }
+}
+
+/// What was answered, as far as it matters here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Done,
+    /// With the exit code, if it has stopped. A status that means nothing is `None`.
+    State(Option<Life>, u32),
+    Exit(u32),
+    NotFound,
+    Refused,
+    /// Nothing came within the time that any call may take.
+    Silence,
+}
+
+impl Answer {
+    fn is_ok(&self) -> bool {
+        matches!(self, Answer::Done | Answer::State(..) | Answer::Exit(_))
+    }
+}
+
+/// A call and its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    pub exec: Option<usize>,
+    pub verb: Verb,
+    pub answer: Answer,
+}
+
+/// What befell the container while it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    None,
+    /// One of its processes was killed.
+    Guest,
+    /// A program that its shim works with was killed: what was asked may have failed, wholly or in part.
+    Helper,
+    /// Its shim was killed. What is left of the container afterwards is found out by [`Tale::settle`].
+    Shim,
+    /// containerd was killed or stopped: any answer may be lost.
+    Containerd,
+}
+
+/// What is known of one container.
+#[derive(Clone, Debug)]
+pub struct Tale {
+    worlds: BTreeSet<World>,
+    program: Program,
+    /// Exit codes that there is a cause for. As long as it is empty the program may not end.
+    ends: BTreeSet<u32>,
+    told: Option<u32>,
+    execs: [ExecTale; EXECS],
+}
+
+#[derive(Clone, Debug, Default)]
+struct ExecTale {
+    inner: Option<Inner>,
+    ends: BTreeSet<u32>,
+    told: Option<u32>,
+}
+
+impl Default for Tale {
+    fn default() -> Tale {
+        Tale {
+            worlds: BTreeSet::from([World::NOTHING]),
+            program: Program::Sleep,
+            ends: BTreeSet::new(),
+            told: None,
+            execs: Default::default(),
+        }
+    }
+}
+
+impl Tale {
+    /// It is sure that there is no task.
+    pub fn is_gone(&self) -> bool {
+        self.worlds.iter().all(|world| world.task == Life::Gone)
+    }
+
+    pub fn may_be_gone(&self) -> bool {
+        self.worlds.iter().any(|world| world.task == Life::Gone)
+    }
+
+    fn may_be_created(&self) -> bool {
+        self.worlds.iter().any(|world| world.task == Life::Created)
+    }
+
+    pub fn program(&self) -> Program {
+        self.program
+    }
+
+    /// In words, for who has to find out what went wrong.
+    pub fn told(&self) -> String {
+        let worlds: Vec<String> =
+            self.worlds.iter().map(|world| format!("{:?}{:?}", world.task, world.execs)).collect();
+        format!("{:?} {} ends {:?}", self.program, worlds.join(" or "), self.ends)
+    }
+
+    /// Takes in what was answered to calls that were under way together.
+    pub fn hear(&mut self, heard: &[Heard], trouble: Trouble) -> Result<(), String> {
+        if let Some(silent) = heard.iter().find(|heard| heard.answer == Answer::Silence) {
+            return Err(format!("no answer to {:?}", silent.verb));
+        }
+        self.causes(heard, trouble);
+        let mut after = BTreeSet::new();
+        let mut left: Vec<&Heard> = heard.iter().collect();
+        let all: Vec<&Heard> = heard.iter().collect();
+        self.orders(&self.drifted(self.worlds.clone()), &mut left, &all, trouble, &mut after);
+        if after.is_empty() {
+            return Err(format!("no state explains {heard:?}: before, it was {}", self.told()));
+        }
+        self.worlds = after;
+        self.codes(heard)?;
+        if matches!(trouble, Trouble::Shim) {
+            self.forget_causes_of_the_dead();
+        }
+        if self.is_gone() {
+            self.reset();
+        }
+        Ok(())
+    }
+
+    /// After its shim or containerd was killed: whether the task is still known, as State tells it now.
+    pub fn settle(&mut self, known: bool) {
+        self.worlds.retain(|world| (world.task != Life::Gone) == known);
+        if self.worlds.is_empty() {
+            self.worlds.insert(match known {
+                true => World { task: Life::Created, ..World::NOTHING },
+                false => World::NOTHING,
+            });
+        }
+        if self.is_gone() {
+            self.reset();
+        }
+    }
+
+    /// A containerd that comes back may clean up a task that has ended (`core/runtime/v2/shim_load.go`).
+    pub fn reloaded(&mut self) {
+        let stopped = self.drifted(self.worlds.clone());
+        if stopped.iter().any(|world| world.task == Life::Stopped) {
+            self.worlds.insert(World::NOTHING);
+        }
+    }
+
+    /// One of its processes is killed.
+    pub fn struck(&mut self) {
+        self.ends.insert(137);
+        for exec in &mut self.execs {
+            exec.ends.insert(137);
+        }
+    }
+
+    fn reset(&mut self) {
+        *self = Tale { program: self.program, ..Tale::default() };
+    }
+
+    /// The task was lost with its shim; a new one of the same move begins anew.
+    fn forget_causes_of_the_dead(&mut self) {
+        self.told = None;
+        self.execs = Default::default();
+    }
+
+    /// Causes of an end that these calls are.
+    fn causes(&mut self, heard: &[Heard], trouble: Trouble) {
+        if trouble != Trouble::None && trouble != Trouble::Containerd {
+            self.struck();
+        }
+        if trouble == Trouble::Helper {
+            // An init that runc does not come to release fails by itself.
+            self.ends.insert(255);
+        }
+        // A task that is deleted unstarted is killed first, and may be seen to be dead.
+        if heard.len() > 1 && heard.iter().any(|heard| heard.verb == Verb::Delete) {
+            self.ends.extend(self.may_be_created().then_some(137));
+        }
+        for Heard { exec, verb, answer } in heard {
+            if *answer == Answer::NotFound && trouble == Trouble::None {
+                continue;
+            }
+            match (exec, verb) {
+                (None, Verb::Create(program)) if self.may_be_gone() => {
+                    if answer.is_ok() || trouble != Trouble::None {
+                        self.program = *program;
+                    }
+                }
+                (None, Verb::Start) => self.ends.extend(self.program.own_end()),
+                (None, Verb::Kill { signal, all }) if *signal != 0 && *signal != 28 => {
+                    self.ends.extend([137, 128 + signal]);
+                    // runc's own init, before the start, is a program of Go: it catches what it can.
+                    self.ends.extend((self.may_be_created()).then_some(2));
+                    // A service ends what it does and then itself; the script has a trap.
+                    self.ends.extend(match self.program {
+                        Program::Service => Some(0),
+                        Program::Native => Some(3),
+                        _ => None,
+                    });
+                    for exec in self.execs.iter_mut().filter(|_| *all) {
+                        exec.ends.insert(128 + signal);
+                    }
+                }
+                (Some(exec), Verb::Add(inner)) if answer.is_ok() => {
+                    self.execs[*exec] = ExecTale { inner: Some(*inner), ..ExecTale::default() };
+                }
+                (Some(exec), Verb::Start) => {
+                    let tale = &mut self.execs[*exec];
+                    tale.ends.extend(tale.inner.and_then(Inner::own_end));
+                    if tale.inner == Some(Inner::Itself) {
+                        tale.ends.extend(self.program.own_end());
+                    }
+                }
+                (Some(exec), Verb::Kill { signal, .. }) if *signal != 0 && *signal != 28 => {
+                    self.execs[*exec].ends.extend([137, 128 + signal]);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// All orders of the calls that are `left`, from each of the worlds.
+    fn orders(
+        &self,
+        worlds: &BTreeSet<World>,
+        left: &mut Vec<&Heard>,
+        all: &[&Heard],
+        trouble: Trouble,
+        after: &mut BTreeSet<World>,
+    ) {
+        if left.is_empty() {
+            after.extend(worlds);
+            return;
+        }
+        for next in 0..left.len() {
+            let heard = left.remove(next);
+            let mut explained = BTreeSet::new();
+            for world in worlds {
+                explained.extend(self.explain(*world, heard, all, trouble));
+            }
+            if !explained.is_empty() {
+                self.orders(&self.drifted(explained), left, all, trouble, after);
+            }
+            left.insert(next, heard);
+        }
+    }
+
+    /// The worlds after this answer, if it may be given in this one.
+    fn explain(&self, world: World, heard: &Heard, all: &[&Heard], trouble: Trouble) -> Vec<World> {
+        let (ok, refused) = self.outcomes(world, heard, all);
+        let doubtful = match trouble {
+            Trouble::None => false,
+            // It is only while it is made, and as an exec is started, that the end of a process is a failure.
+            Trouble::Guest => matches!(heard.verb, Verb::Create(_) | Verb::Start),
+            Trouble::Helper | Trouble::Shim | Trouble::Containerd => true,
+        };
+        if doubtful {
+            return ok.into_iter().chain([world]).collect();
+        }
+        match &heard.answer {
+            answer if !answer.is_ok() => match refused {
+                true => vec![world],
+                false => vec![],
+            },
+            Answer::State(seen, _) => {
+                let (task, paused) = (world.task, world.task == Life::Paused);
+                let is = match heard.exec {
+                    Some(_) if paused => Life::Paused,
+                    Some(exec) => world.execs[exec],
+                    None => task,
+                };
+                ok.into_iter().filter(|_| *seen == Some(is)).collect()
+            }
+            _ => ok.into_iter().collect(),
+        }
+    }
+
+    /// The world after the call if it is done, and whether it may be refused.
+    fn outcomes(&self, world: World, heard: &Heard, all: &[&Heard]) -> (Option<World>, bool) {
+        match heard.exec {
+            Some(exec) => self.exec_outcomes(world, exec, heard.verb),
+            None => task_outcomes(world, heard.verb, all),
+        }
+    }
+
+    fn exec_outcomes(&self, world: World, exec: usize, verb: Verb) -> (Option<World>, bool) {
+        use Life as L;
+        let live = matches!(world.task, L::Created | L::Running);
+        let missing = self.execs[exec].inner == Some(Inner::Missing);
+        let same = Some(world);
+        match (world.execs[exec], verb) {
+            (_, Verb::Add(_)) if world.task == L::Gone => (None, true),
+            (L::Gone, Verb::Add(_)) if live => (Some(world.with_exec(exec, L::Created)), false),
+            (_, Verb::Add(_)) => (None, true),
+            (L::Gone, _) => (None, true),
+            // runc starts it in a created task, too (CONFORMANCE.md, exec.in-created).
+            (L::Created, Verb::Start) if missing => (None, true),
+            (L::Created, Verb::Start) if live => {
+                let doomed = !self.ends.is_empty() || world.task == L::Created;
+                (Some(world.with_exec(exec, L::Running)), doomed)
+            }
+            (L::Created, Verb::Start) => (None, true),
+            (_, Verb::Start) => (None, true),
+            (_, Verb::State) => (same, false),
+            (L::Running, Verb::Kill { .. }) => (same, false),
+            (_, Verb::Kill { .. }) => (None, true),
+            (L::Running, Verb::Delete) => (None, true),
+            (_, Verb::Delete) => (Some(world.with_exec(exec, L::Gone)), false),
+            (_, _) => (same, true),
+        }
+    }
+
+    /// `worlds`, and those that ends may have made of them.
+    fn drifted(&self, worlds: BTreeSet<World>) -> BTreeSet<World> {
+        let mut all = BTreeSet::new();
+        for world in worlds {
+            let live = matches!(world.task, Life::Created | Life::Running | Life::Paused);
+            let mut tasks = vec![world.task];
+            tasks.extend((live && !self.ends.is_empty()).then_some(Life::Stopped));
+            for task in tasks {
+                let mut execs = vec![world.with(task)];
+                for exec in 0..EXECS {
+                    let may_end = !self.execs[exec].ends.is_empty() || !self.ends.is_empty();
+                    let ended =
+                        execs.iter().filter(|world| may_end && world.execs[exec] == Life::Running);
+                    let ended: Vec<_> =
+                        ended.map(|world| world.with_exec(exec, Life::Stopped)).collect();
+                    execs.extend(ended);
+                }
+                // An end of init is told after those of its execs.
+                let told = |world: &World| {
+                    world.task != Life::Stopped || !world.execs.contains(&Life::Running)
+                };
+                all.extend(execs.into_iter().filter(told));
+            }
+        }
+        all
+    }
+
+    /// A code must have a cause, and stays what it was.
+    fn codes(&mut self, heard: &[Heard]) -> Result<(), String> {
+        for Heard { exec, verb, answer } in heard {
+            let code = match answer {
+                Answer::State(Some(Life::Stopped), code) => *code,
+                Answer::Exit(code) => *code,
+                _ => continue,
+            };
+            // A task that never ran ends with 137, and its exec with 0.
+            let never_ran = *verb == Verb::Delete;
+            let (told, ends) = match exec {
+                None => (&mut self.told, self.ends.clone()),
+                Some(exec) => {
+                    let tale = &mut self.execs[*exec];
+                    let mut ends = tale.ends.clone();
+                    ends.extend((!self.ends.is_empty()).then_some(137));
+                    (&mut tale.told, ends)
+                }
+            };
+            let known = ends.contains(&code) || (never_ran && [0, 137].contains(&code));
+            if !known {
+                return Err(format!("{exec:?} {verb:?}: nothing ends with {code}, only {ends:?}"));
+            }
+            if told.is_some_and(|told| told != code) {
+                return Err(format!("{exec:?} {verb:?}: {code} now, and {told:?} before"));
+            }
+            *told = Some(code);
+        }
+        for (exec, tale) in self.execs.iter_mut().enumerate() {
+            if self.worlds.iter().all(|world| world.execs[exec] == Life::Gone) {
+                *tale = ExecTale::default();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a call to the task itself leads to.
+fn task_outcomes(world: World, verb: Verb, all: &[&Heard]) -> (Option<World>, bool) {
+    use Life as L;
+    let same = Some(world);
+    match (world.task, verb) {
+        // Who kills or deletes a task that is being created gets what they want.
+        (L::Gone, Verb::Create(_)) => {
+            let unwanted =
+                all.iter().any(|heard| matches!(heard.verb, Verb::Kill { .. } | Verb::Delete));
+            (Some(World { task: L::Created, ..World::NOTHING }), unwanted)
+        }
+        (L::Gone, Verb::Kill { .. }) => {
+            let creating = all.iter().any(|heard| matches!(heard.verb, Verb::Create(_)));
+            (same.filter(|_| creating), true)
+        }
+        // containerd remembers for the second what it told the first (`core/runtime/v2/shim.go`, `delete`).
+        (L::Gone, Verb::Delete) => {
+            let deletes =
+                all.iter().filter(|heard| heard.verb == Verb::Delete && heard.exec.is_none());
+            (same.filter(|_| deletes.count() > 1), true)
+        }
+        (L::Gone, _) => (None, true),
+        (_, Verb::Create(_)) => (None, true),
+        (_, Verb::State) => (same, false),
+        (L::Created, Verb::Start) => (Some(world.with(L::Running)), false),
+        (_, Verb::Start) => (None, true),
+        (L::Created | L::Stopped, Verb::Delete) => (Some(World::NOTHING), false),
+        (_, Verb::Delete) => (None, true),
+        (L::Stopped, Verb::Kill { all, .. }) => (same.filter(|_| all), true),
+        (L::Paused, Verb::Kill { signal: 9, .. }) => (Some(world.with(L::Running)), false),
+        (_, Verb::Kill { .. }) => (same, false),
+        (L::Running, Verb::Pause) => (Some(world.with(L::Paused)), false),
+        // Two that come together may both have their wish.
+        (L::Paused, Verb::Pause) | (L::Running, Verb::Resume) => (same, true),
+        (L::Paused, Verb::Resume) => (Some(world.with(L::Running)), false),
+        (_, Verb::Pause | Verb::Resume) => (None, true),
+        (L::Stopped, Verb::Update) => (None, true),
+        (_, Verb::Update) => (same, false),
+        (L::Stopped, Verb::Pids | Verb::Stats | Verb::CloseStdin | Verb::Resize) => (same, true),
+        (_, Verb::Pids | Verb::Stats | Verb::CloseStdin | Verb::Resize) => (same, false),
+        (_, Verb::Wait | Verb::Add(_)) => (same, true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KILL: Verb = Verb::Kill { signal: 9, all: false };
+
+    fn of(verb: Verb, answer: Answer) -> Heard {
+        Heard { exec: None, verb, answer }
+    }
+
+    fn done(verb: Verb) -> Heard {
+        of(verb, Answer::Done)
+    }
+
+    fn is(life: Life, code: u32) -> Heard {
+        of(Verb::State, Answer::State(Some(life), code))
+    }
+
+    /// Each item is one move.
+    fn told(program: Program, moves: &[&[Heard]]) -> Result<Tale, String> {
+        let mut tale = Tale::default();
+        tale.hear(&[done(Verb::Create(program))], Trouble::None)?;
+        for one in moves {
+            tale.hear(one, Trouble::None)?;
+        }
+        Ok(tale)
+    }
+
+    #[test]
+    fn a_life_from_its_making_to_its_end() {
+        let tale = told(
+            Program::Sleep,
+            &[
+                &[is(Life::Created, 0)],
+                &[done(Verb::Start)],
+                &[is(Life::Running, 0)],
+                &[done(Verb::Pause)],
+                &[is(Life::Paused, 0)],
+                &[done(KILL)],
+                &[is(Life::Stopped, 137)],
+                &[of(Verb::Delete, Answer::Exit(137))],
+            ],
+        );
+        assert!(tale.unwrap().is_gone());
+    }
+
+    #[test]
+    fn an_end_needs_a_cause() {
+        assert!(told(Program::Sleep, &[&[done(Verb::Start)], &[is(Life::Stopped, 0)]]).is_err());
+        assert!(told(Program::Exit(3), &[&[done(Verb::Start)], &[is(Life::Stopped, 3)]]).is_ok());
+        assert!(told(Program::Exit(3), &[&[done(Verb::Start)], &[is(Life::Stopped, 4)]]).is_err());
+        assert!(told(Program::Exit(3), &[&[is(Life::Stopped, 3)]]).is_err());
+    }
+
+    #[test]
+    fn a_code_does_not_change() {
+        let ended = [
+            done(Verb::Start),
+            done(KILL),
+            of(Verb::Kill { signal: 15, all: false }, Answer::Done),
+        ];
+        let moves: [&[Heard]; 3] =
+            [&ended, &[is(Life::Stopped, 137)], &[of(Verb::Delete, Answer::Exit(143))]];
+        assert!(told(Program::Sleep, &moves).is_err());
+    }
+
+    #[test]
+    fn calls_at_once_are_taken_in_any_order() {
+        let both = [of(Verb::Start, Answer::Refused), done(Verb::Delete)];
+        assert!(told(Program::Sleep, &[&both]).unwrap().is_gone());
+        // In no order is a task deleted that another call has started.
+        let both = [done(Verb::Start), done(Verb::Delete)];
+        assert!(told(Program::Sleep, &[&both]).is_err());
+        let all = [done(Verb::Delete), of(Verb::Delete, Answer::NotFound), done(Verb::Pids)];
+        assert!(told(Program::Sleep, &[&all]).is_ok());
+    }
+
+    #[test]
+    fn what_must_be_refused_is_refused() {
+        for verb in [Verb::Delete, Verb::Start] {
+            assert!(told(Program::Sleep, &[&[done(Verb::Start)], &[done(verb)]]).is_err());
+        }
+        assert!(told(Program::Sleep, &[&[done(Verb::Pause)]]).is_err());
+    }
+
+    #[test]
+    fn silence_is_never_right() {
+        for trouble in [Trouble::None, Trouble::Shim, Trouble::Containerd] {
+            assert!(Tale::default().hear(&[of(KILL, Answer::Silence)], trouble).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_asked_of_a_dying_shim_may_have_been_done() {
+        let mut tale = told(Program::Sleep, &[&[done(Verb::Start)]]).unwrap();
+        tale.hear(&[of(Verb::Pause, Answer::Refused)], Trouble::Shim).unwrap();
+        tale.settle(false);
+        assert!(tale.is_gone());
+    }
+
+    #[test]
+    fn a_restart_of_containerd_ends_no_program() {
+        let mut tale = told(Program::Sleep, &[&[done(Verb::Start)]]).unwrap();
+        tale.hear(&[of(Verb::State, Answer::Refused)], Trouble::Containerd).unwrap();
+        tale.reloaded();
+        assert!(tale.hear(&[of(Verb::State, Answer::NotFound)], Trouble::None).is_err());
+        assert!(tale.hear(&[is(Life::Running, 0)], Trouble::None).is_ok());
+    }
+
+    #[test]
+    fn an_exec_ends_before_its_task_is_told_to() {
+        let exec = |verb, answer| Heard { exec: Some(0), verb, answer };
+        let tale = told(
+            Program::Sleep,
+            &[
+                &[done(Verb::Start)],
+                &[exec(Verb::Add(Inner::Sleep), Answer::Done)],
+                &[exec(Verb::Start, Answer::Done)],
+                &[done(KILL)],
+                &[is(Life::Stopped, 137)],
+                &[exec(Verb::State, Answer::State(Some(Life::Stopped), 137))],
+                &[exec(Verb::Delete, Answer::Exit(137))],
+                &[exec(Verb::State, Answer::NotFound)],
+            ],
+        );
+        assert!(tale.is_ok(), "{tale:?}");
+        let early = told(
+            Program::Sleep,
+            &[
+                &[done(Verb::Start)],
+                &[exec(Verb::Add(Inner::Sleep), Answer::Done)],
+                &[exec(Verb::Start, Answer::Done)],
+                &[done(KILL)],
+                &[is(Life::Stopped, 137)],
+                &[exec(Verb::State, Answer::State(Some(Life::Running), 0))],
+            ],
+        );
+        assert!(early.is_err());
+    }
+}
