@@ -7,7 +7,7 @@ use std::thread;
 use anyhow::Result;
 
 use crate::column::Column;
-use crate::differences::{self, DIFFERENCES, Difference};
+use crate::differences::{self, Difference};
 use crate::ground::Ground;
 use crate::script::{self, Level, Step};
 use crate::stage::Stage;
