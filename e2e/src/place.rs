@@ -44,8 +44,12 @@ impl Place {
         let wherry = folder.path().join("wherry");
         fs::create_dir(&wherry)?;
         fs::create_dir_all("/var/lib/wherry")?;
+        // systemd is the machine's, and is asked and looked for in there: from the old /run, which stays our folder
+        // below the new one.
         let script = format!(
-            "mount -t tmpfs -o mode=755 tmpfs /run && mount --bind {} /var/lib/wherry && echo ready && exec cat",
+            "cd /run && mount -t tmpfs -o mode=755 tmpfs /run && for one in systemd dbus; do \
+             [ ! -d $one ] || {{ mkdir /run/$one && mount -c --bind $one /run/$one; }} || exit; done && \
+             cd / && mount --bind {} /var/lib/wherry && echo ready && exec cat",
             wherry.display()
         );
         let mut keeper = Command::new("unshare")

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use wherry_e2e::client::TaskStatus;
-use wherry_e2e::command::until;
+use wherry_e2e::command::{patient, until};
 use wherry_e2e::image::{Image, Recipe};
 use wherry_e2e::rig::Runtime;
 use wherry_e2e::suite::{self, Case, For, World};
@@ -87,7 +87,7 @@ fn at(world: &World, stage: Stage) -> Result<Task> {
     if matches!(stage, Stage::Native | Stage::NativeCreated) {
         let words = ["sh", "-c", "busybox sleep 1d & echo being; wait"];
         let task = Container::of(&world.busybox()?).args(&words).create(&world.containerd)?;
-        if stage == Stage::Native {
+        if stage != Stage::NativeCreated {
             task.start()?;
             task.says("ing\n")?;
         }
@@ -161,7 +161,8 @@ fn shim_killed(world: &World, stage: Stage) -> Result<()> {
 /// While a hook holds up `runc create`, with the cgroup and the first processes made.
 fn shim_killed_in_runc(world: &World) -> Result<()> {
     let id = "in-runc";
-    let hook = serde_json::json!({ "path": "/bin/sleep", "args": ["sleep", "3"] });
+    let held = patient(Duration::from_secs(3)).as_secs().to_string();
+    let hook = serde_json::json!({ "path": "/bin/sleep", "args": ["sleep", held] });
     let container = Container::of(&world.busybox()?)
         .args(&["true"])
         .id(id)
@@ -305,7 +306,8 @@ fn restart(world: &World, end: fn(&World) -> Result<()>) -> Result<()> {
 
 fn output_meanwhile(world: &World) -> Result<()> {
     // Long enough for containerd to be gone before the second word.
-    let mut task = world.guest("sleep")?.args(&["3"]).create(&world.containerd)?;
+    let length = patient(Duration::from_secs(3)).as_secs().to_string();
+    let mut task = world.guest("sleep")?.args(&[&length]).create(&world.containerd)?;
     task.start()?;
     task.says("sleeping")?;
     world.containerd.stop()?;

