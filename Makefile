@@ -71,6 +71,11 @@ lint: toolchain ## format, clippy, dependency rules (Rust; cargo-deny is built o
 	e2e/rig/deny.sh
 
 .PHONY: audit
+.PHONY: test-v2
+test-v2: guests programs ## the suites on systemd and cgroup v2, in an emulated machine (root; two hours; ROUNDS="systemd/crash")
+	e2e/rig/fetch.sh machine
+	e2e/rig/machine.sh $(ROUNDS)
+
 audit: toolchain ## known vulnerabilities of what we depend on (network)
 	e2e/rig/deny.sh advisories
 

@@ -8,6 +8,7 @@
 #   fetch.sh containerd                           all three
 #   fetch.sh docker-28 | docker-29 | docker       Docker Engine with its containerd
 #   fetch.sh client-suite                         containerd's own suite, integration/client, with what it wants
+#   fetch.sh machine                              systemd and cgroup v2 under qemu, containerd 2.4 and runc
 #   fetch.sh guests                               compilers for the guests in C and Go
 #   fetch.sh test | [all]                         what make test needs; with containerd's own suite
 #
@@ -168,6 +169,60 @@ guests() {
   say "clang, lld and wasi-libc for the guests in C"
   apt_install clang lld libclang-rt-dev-wasm32 wasi-libc
 }
+# A root file system with systemd as PID 1, and the kernel that boots it: what machine.sh runs the suites in.
+# Debian as new as this machine, whose C library the suites were linked against.
+machine() {
+  local out=$RIG/machine suite made tree uri key
+  [ "$(uname -m)" = x86_64 ] || die "the machine is built for x86-64 only"
+  apt_install debootstrap qemu-system-x86 e2fsprogs binutils
+  suite=$(. /etc/os-release && [ "$ID" = debian ] && echo "${VERSION_CODENAME:-}") || suite=trixie
+  made="$suite $(declare -f machine machine_unit | sha256sum)"
+  [ "$(cat "$out/version" 2>/dev/null)" = "$made" ] && return
+  say "Debian $suite as a machine of its own (2 minutes)"
+  read -r uri key < <(debian_source)
+  [ -r "$key" ] || apt_install debian-archive-keyring
+  mkdir -p "$out"
+  tree=$(mktemp -d "$out/tree-XXXXXX")
+  chmod 755 "$tree"
+  debootstrap --variant=minbase --keyring="$key" \
+    --include=systemd-sysv,dbus,udev,kmod,linux-image-cloud-amd64,iproute2,procps,openssl \
+    "$suite" "$tree" "${uri%/}" >"$out/debootstrap.log" 2>&1 || die "debootstrap: $(tail -3 "$out/debootstrap.log")"
+  machine_unit >"$tree/etc/systemd/system/wherry-rounds.service"
+  ln -s ../wherry-rounds.service "$tree/etc/systemd/system/multi-user.target.wants/"
+  # They would hang up the serial port, which is the rounds'.
+  ln -s /dev/null "$tree/etc/systemd/system/getty.target"
+  ln -s /dev/null "$tree/etc/systemd/system/serial-getty@ttyS0.service"
+  mkdir "$tree/wherry"
+  rm -rf "$tree"/var/cache/apt/archives/*.deb "$tree"/var/lib/apt/lists/*
+  cp "$tree"/boot/vmlinuz-* "$out/vmlinuz"
+  cp "$tree"/boot/initrd.img-* "$out/initrd.img"
+  rm -f "$out/root.img"
+  mke2fs -q -t ext4 -d "$tree" "$out/root.img" 6G
+  rm -rf --one-file-system "$tree"
+  echo "$made" >"$out/version"
+}
+
+machine_unit() {
+  cat <<'UNIT'
+[Unit]
+Description=Rounds of suites
+After=dbus.service
+SuccessAction=poweroff
+FailureAction=poweroff
+
+[Service]
+Type=oneshot
+ExecStartPre=/bin/mount LABEL=wherry /wherry
+ExecStart=/wherry/rounds
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/ttyS0
+
+[Install]
+WantedBy=multi-user.target
+UNIT
+}
+
 
 parts() { # SUITE -> the parts it needs
   case $1 in
@@ -181,6 +236,7 @@ parts() { # SUITE -> the parts it needs
     docker) parts docker-28 && parts docker-29 ;;
     test) parts containerd && parts docker ;;
     all) parts test && parts client-suite ;;
+    machine) echo containerd24 runc busybox machine guests ;;
     guests) echo guests ;;
     *) die "there is no suite called $1; see the top of $0" ;;
   esac
