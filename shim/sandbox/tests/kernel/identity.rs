@@ -148,6 +148,15 @@ fn a_higher_hard_limit_needs_a_capability_and_says_so() {
     assert_eq!(refused, !may, "{said}");
 }
 
+/// As Debian's kernel gives huge ones: an instance that touches a byte had 2 MB.
+#[test]
+fn a_guest_takes_memory_by_small_pages_on_every_node() {
+    let created = Rig::new().create(&[]).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", created.child.pid)).unwrap();
+    assert!(status.contains("THP_enabled:\t0"), "{status}");
+    created.finish();
+}
+
 #[test]
 fn sysctls_of_a_namespace_are_set() {
     let mut rig = Rig::new();
