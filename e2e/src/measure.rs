@@ -76,12 +76,22 @@ pub fn memory(containerd: &Containerd) -> u64 {
     pids.into_iter().map(proportional_size).sum()
 }
 
-/// Bytes of memory that a process holds, shared pages counted in parts (PSS).
-pub fn proportional_size(pid: u32) -> u64 {
+fn proportional_size(pid: u32) -> u64 {
+    rolled_up(pid, &["Pss:"])
+}
+
+/// Bytes of memory that would be free without the process: what it shares with nobody (USS).
+pub fn own_size(pid: u32) -> u64 {
+    rolled_up(pid, &["Private_Clean:", "Private_Dirty:"])
+}
+
+fn rolled_up(pid: u32, names: &[&str]) -> u64 {
     let told = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let line = told.lines().find_map(|line| line.strip_prefix("Pss:"));
-    let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
+    let of = |line: &str| {
+        let rest = names.iter().find_map(|name| line.strip_prefix(name))?;
+        rest.trim().trim_end_matches(" kB").parse::<u64>().ok()
+    };
+    told.lines().filter_map(of).sum::<u64>() * 1024
 }
 
 #[cfg(test)]

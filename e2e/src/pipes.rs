@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -22,10 +22,38 @@ pub struct Pipes {
     pub out: Collector,
     pub err: Collector,
     feeder: Option<JoinHandle<std::io::Result<()>>>,
+    readers: Arc<Readers>,
+}
+
+/// Whether somebody reads the outputs yet.
+#[derive(Debug, Default)]
+struct Readers {
+    there: Mutex<bool>,
+    came: Condvar,
+}
+
+impl Readers {
+    fn wait(&self) {
+        let there = self.there.lock().expect("no holder panics");
+        let waited = self.came.wait_while(there, |there| !*there);
+        drop(waited.expect("no holder panics"));
+    }
+
+    fn come(&self) {
+        *self.there.lock().expect("no holder panics") = true;
+        self.came.notify_all();
+    }
 }
 
 impl Pipes {
     pub fn new(folder: PathBuf, stdin: bool) -> Pipes {
+        let pipes = Pipes::unread(folder, stdin);
+        pipes.read();
+        pipes
+    }
+
+    /// Nobody reads the outputs until [`Pipes::read`].
+    pub fn unread(folder: PathBuf, stdin: bool) -> Pipes {
         fs::create_dir_all(&folder).expect("the place is writable");
         let path = |name: &str| folder.join(name);
         for name in ["in", "out", "err"] {
@@ -40,8 +68,15 @@ impl Pipes {
             stderr: text("err"),
             terminal: false,
         };
-        let (out, err) = (Collector::new(path("out")), Collector::new(path("err")));
-        Pipes { folder, stdio, out, err, feeder: None }
+        let readers = Arc::<Readers>::default();
+        let read = |name: &str| Collector::new(path(name), readers.clone());
+        let (out, err) = (read("out"), read("err"));
+        Pipes { folder, stdio, out, err, feeder: None, readers }
+    }
+
+    /// From now on somebody reads the outputs.
+    pub fn read(&self) {
+        self.readers.come();
     }
 
     /// stdout alone, as with a terminal.
@@ -89,7 +124,8 @@ impl Pipes {
 
 impl Drop for Pipes {
     fn drop(&mut self) {
-        // A thread that still waits for someone to open the other end is let go.
+        // A thread that still waits, or waits for someone to open the other end, is let go.
+        self.readers.come();
         for name in ["out", "err"] {
             let flags = OFlags::WRONLY | OFlags::NONBLOCK;
             rustix::fs::open(self.folder.join(name), flags, Mode::empty()).ok();
@@ -109,12 +145,13 @@ pub struct Collector {
 }
 
 impl Collector {
-    fn new(path: PathBuf) -> Collector {
+    fn new(path: PathBuf, readers: Arc<Readers>) -> Collector {
         let bytes: Arc<Mutex<Vec<u8>>> = Arc::default();
         let into = bytes.clone();
         let first: Arc<OnceLock<Instant>> = Arc::default();
         let arrived = first.clone();
         let thread = thread::spawn(move || {
+            readers.wait();
             let Ok(mut pipe) = File::open(path) else { return };
             let mut buffer = [0; 64 * 1024];
             while let Ok(size @ 1..) = pipe.read(&mut buffer) {

@@ -37,6 +37,7 @@ pub struct Container {
     /// `None`: no stdin at all. `Some`: this, and then its end.
     stdin: Option<Vec<u8>>,
     terminal: bool,
+    unread: bool,
     /// Where both outputs go instead of our FIFOs: `file://` or `binary://`.
     log: Option<String>,
     edits: Vec<Edit>,
@@ -59,6 +60,7 @@ impl Container {
             mounts: Vec::new(),
             stdin: None,
             terminal: false,
+            unread: false,
             log: None,
             edits: Vec::new(),
             runtime: None,
@@ -86,6 +88,12 @@ impl Container {
     pub fn terminal(mut self) -> Container {
         self.terminal = true;
         self.edit(|spec| spec["process"]["terminal"] = json!(true))
+    }
+
+    /// With outputs that nobody reads until [`Task::read`].
+    pub fn unread(mut self) -> Container {
+        self.unread = true;
+        self
     }
 
     /// With outputs that are not FIFOs but `file://` or `binary://` addresses.
@@ -185,8 +193,8 @@ impl Container {
             spec: self.spec(&cgroups.path(&containerd.place.tag, &id)),
             labels: Vec::new(),
         };
-        let mut pipes =
-            Pipes::new(containerd.place.path(&format!("io-{id}")), self.stdin.is_some());
+        let open = if self.unread { Pipes::unread } else { Pipes::new };
+        let mut pipes = open(containerd.place.path(&format!("io-{id}")), self.stdin.is_some());
         pipes.stdio.terminal = self.terminal;
         if self.terminal {
             pipes.one_output();
@@ -294,6 +302,11 @@ impl Task {
     /// All of stdout and stderr: waits for their ends, which must come once the task is over.
     pub fn output(&mut self) -> (String, String) {
         self.pipes.collect()
+    }
+
+    /// Reads the outputs of one that was made [unread](Container::unread).
+    pub fn read(&self) {
+        self.pipes.read();
     }
 
     /// stdout so far.

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 use rustix::process::{Pid, Signal, kill_process};
 use wherry_e2e::client::TaskStatus;
+use wherry_e2e::command::until;
 use wherry_e2e::containerd::Containerd;
 use wherry_e2e::exec::Exec;
 use wherry_e2e::image::Recipe;
@@ -210,11 +211,12 @@ fn programs_replaced(world: &mut World, programs: &Path) -> Result<()> {
     // The new program's `delete` for a container of an old shim.
     let shim = leaks::shim_of(&world.containerd, &orphan.id).context("no shim")?;
     kill_process(Pid::from_raw(i32::try_from(shim)?).context("pid 0")?, Signal::KILL)?;
-    ensure!(orphan.wait(RUN)? == 137);
+    let lives = format!("/proc/{}/ns/mnt", orphan.pid);
+    ensure!(until(RUN, || fs::exists(&lives).is_ok_and(|lives| !lives)), "the guest lives on");
     let mut orphan = orphan;
+    // containerd may have forgotten the task by itself.
     orphan.delete_task().ok();
     orphan.delete_rest()?;
-    ensure!(!fs::exists(format!("/proc/{}/ns/mnt", orphan.pid))?, "the guest lives on");
     orphan.forget();
     fleet.end(world)
 }

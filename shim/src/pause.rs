@@ -18,6 +18,8 @@ pub(crate) const NAME: &CStr = c"wherry-pause";
 const CANNOT_RUN: u8 = 126;
 
 pub(crate) fn run() -> ExitCode {
+    // For ps(1); the kernel has given it the name of the file.
+    let _ = rustix::thread::set_name(NAME);
     let mut shim = match Channel::inherited() {
         Ok(shim) => shim,
         Err(error) => return fail(&error),

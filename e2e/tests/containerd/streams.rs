@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Result, ensure};
+use wherry_e2e::client::TaskStatus;
 use wherry_e2e::command::until;
+use wherry_e2e::measure;
 use wherry_e2e::suite::{Case, For, World};
 use wherry_e2e::task::RUN;
 
@@ -25,6 +27,10 @@ pub(crate) const CASES: &[Case] = &[
     ("a_log_is_complete_p2", For::Any, |w| complete(w, "lines-p2")),
     ("a_log_goes_to_a_file", For::Any, file_log),
     ("a_log_goes_to_a_program", For::Any, program_log),
+    ("a_terminals_log_goes_to_a_program", For::Any, terminal_log),
+    ("output_waits_for_its_reader", For::Any, read_late),
+    ("output_of_a_program_that_has_ended_waits_for_its_reader", For::Any, read_after_the_end),
+    ("output_that_nobody_reads_holds_up_nobody_else", For::Any, never_read),
 ];
 
 fn copies(world: &World, guest: &str, text: &str) -> Result<()> {
@@ -101,5 +107,69 @@ fn program_log(world: &World) -> Result<()> {
     ensure!(fs::read_to_string(folder.join("done"))? == "logged\n");
     ensure!(fs::read_to_string(folder.join("out"))?.lines().count() == 20);
     ensure!(fs::read_to_string(folder.join("err"))? == "error 00000010\nerror 00000020\n");
+    Ok(())
+}
+
+/// `nerdctl run -d -t`: the console is copied to the program.
+fn terminal_log(world: &World) -> Result<()> {
+    let folder = world.folder("terminal-logger")?;
+    let program = folder.join("logger.sh");
+    let script = format!(
+        "#!/bin/sh\ntrap '' TERM\nexec 5>&-\ncat <&3 >{at}/out\necho done >{at}/done\n",
+        at = folder.display()
+    );
+    fs::write(&program, script)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    let uri = format!("binary://{}", program.display());
+    let container = world.guest("hello")?.args(&["console"]).terminal().log(&uri);
+    let done = container.run(&world.containerd)?;
+    ensure!(done.code == 0, "{done}");
+    ensure!(until(RUN, || folder.join("done").exists()), "the program has not seen the end");
+    let said = fs::read_to_string(folder.join("out"))?;
+    ensure!(said == "Hello, console!\r\n", "{said:?}");
+    Ok(())
+}
+
+/// More than a pipe holds: the program waits, nobody keeps it for the reader meanwhile, and nothing is lost.
+fn read_late(world: &World) -> Result<()> {
+    const COUNT: usize = 20_000;
+    let container = world.guest("lines")?.args(&[&COUNT.to_string()]).unread();
+    let mut task = container.create(&world.containerd)?;
+    task.start()?;
+    // Until it waits for the pipe (kernel/fs/pipe.c, `pipe_write`), or for a futex in a thread of the engine's.
+    let sleeps =
+        || fs::read_to_string(format!("/proc/{}/stat", task.pid)).is_ok_and(|s| s.contains(") S "));
+    ensure!(until(RUN, sleeps), "it never waits for the reader");
+    let held = measure::own_size(task.pid);
+    ensure!(held < 8 << 20, "{held} bytes are held for the reader");
+    ensure!(task.client().state(&task.id)?.0 == TaskStatus::Running);
+    task.read();
+    ensure!(task.wait(RUN)? == 0);
+    task.delete()?;
+    let (stdout, stderr) = task.output();
+    let (lines, errors) = (stdout.lines().count(), stderr.lines().count());
+    ensure!((lines, errors) == (COUNT, COUNT / 10), "{lines} lines and {errors}");
+    Ok(())
+}
+
+fn read_after_the_end(world: &World) -> Result<()> {
+    let mut task = world.guest("hello")?.args(&["later"]).unread().create(&world.containerd)?;
+    task.start()?;
+    ensure!(task.wait(RUN)? == 0);
+    task.read();
+    task.says("later")?;
+    task.delete()?;
+    ensure!(task.output() == ("Hello, later!\n".to_string(), String::new()));
+    Ok(())
+}
+
+fn never_read(world: &World) -> Result<()> {
+    let mut task = world.guest("lines")?.args(&["20000"]).unread().create(&world.containerd)?;
+    task.start()?;
+    let done = world.guest("hello")?.run(&world.containerd)?;
+    is(done, 0, "Hello, World!\n", "")?;
+    task.kill(9)?;
+    ensure!(task.wait(RUN)? == 137);
+    ensure!(task.delete()? == 137);
     Ok(())
 }
