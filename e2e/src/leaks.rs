@@ -61,6 +61,8 @@ fn place_left(place: &Place, daemon: Option<u32>) -> Vec<String> {
     left.extend(
         files(&place.inside("/run/containerd/s")).into_iter().map(|at| format!("socket {at}")),
     );
+    let runc = place.inside("/run/containerd/runc").join(&place.tag);
+    left.extend(files(&runc).into_iter().map(|at| format!("state of runc {at}")));
     left.extend(unfinished(place));
     left
 }

@@ -30,6 +30,12 @@ const CASES: &[Case] = &[
     ("a_shim_killed_under_a_native_program_leaves_nothing", For::Any, |w| {
         shim_killed(w, Stage::Native)
     }),
+    ("a_shim_killed_under_a_paused_program_leaves_nothing", For::Any, |w| {
+        shim_killed(w, Stage::Paused)
+    }),
+    ("a_shim_killed_under_a_paused_native_program_leaves_nothing", For::Any, |w| {
+        shim_killed(w, Stage::NativePaused)
+    }),
     ("a_shim_killed_before_a_native_start_leaves_nothing", For::Any, |w| {
         shim_killed(w, Stage::NativeCreated)
     }),
@@ -79,17 +85,22 @@ enum Stage {
     Running,
     Spinning,
     Stopped,
+    Paused,
     Native,
     NativeCreated,
+    NativePaused,
 }
 
 fn at(world: &World, stage: Stage) -> Result<Task> {
-    if matches!(stage, Stage::Native | Stage::NativeCreated) {
+    if matches!(stage, Stage::Native | Stage::NativeCreated | Stage::NativePaused) {
         let words = ["sh", "-c", "busybox sleep 1d & echo being; wait"];
         let task = Container::of(&world.busybox()?).args(&words).create(&world.containerd)?;
         if stage != Stage::NativeCreated {
             task.start()?;
             task.says("ing\n")?;
+        }
+        if stage == Stage::NativePaused {
+            world.containerd.ctr_output(&["task", "pause", &task.id], b"")?.ok()?;
         }
         return Ok(task);
     }
@@ -98,6 +109,9 @@ fn at(world: &World, stage: Stage) -> Result<Task> {
     if stage != Stage::Created {
         task.start()?;
         task.says("ing\n")?;
+    }
+    if stage == Stage::Paused {
+        world.containerd.ctr_output(&["task", "pause", &task.id], b"")?.ok()?;
     }
     if stage == Stage::Stopped {
         task.kill(9)?;

@@ -5,6 +5,7 @@
 //! the state file tells what the shim of this id left, and which runc knows it if it is native. Siblings of the pod are never touched.
 
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,9 @@ use crate::state_file::{Filling, StateFile};
 
 /// How long a killed process may take, of the five seconds that containerd gives.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What runc has even when that is used up: nobody else removes what it knows.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(args: &Args) -> Result<(), String> {
     let bundle = match &args.bundle {
@@ -47,17 +51,20 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
 
 fn clean(state: &StateFile, bundle: &Path) -> Result<(), String> {
     let deadline = Instant::now() + PATIENCE;
-    for process in state.worker.iter().chain(&state.guest) {
-        kill(process, deadline);
-    }
-    let mut failed = state.filling.as_ref().map_or(Ok(()), abandon);
+    let cgroup = state.cgroup.clone().map(Cgroup::locate);
+    let dying: Vec<OwnedFd> = state.worker.iter().chain(&state.guest).filter_map(kill).collect();
+    // Before anybody is waited for: what is frozen dies only when it goes on.
+    let killed = cgroup.as_ref().map_or(Ok(()), Cgroup::kill_all);
+    dying.iter().for_each(|process| wait(process, deadline));
+    let mut failed = killed.map_err(|e| e.sentence());
+    failed = failed.and(state.filling.as_ref().map_or(Ok(()), abandon));
     if let Some(runc) = &state.native {
         remove_dead_consoles();
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = deadline.saturating_duration_since(Instant::now()).max(LAST_CALL);
         failed = failed.and(runc.delete_by_force(&state.id, bundle, left));
     }
-    if let Some(locator) = &state.cgroup {
-        let cgroup = Cgroup::locate(locator.clone());
+    if let Some(cgroup) = &cgroup {
+        // Once more: runc may have been killed while it made processes.
         let killed = cgroup.kill_all();
         failed = failed.and(cgroup.delete().and(killed).map_err(|e| e.sentence()));
     }
@@ -75,18 +82,23 @@ fn abandon(filling: &Filling) -> Result<(), String> {
     cache.abandon(&filling.engine, &digest).map_err(|e| e.to_string())
 }
 
-/// Kills the process unless its pid has become somebody else's, and waits until it is gone.
-fn kill(process: &Process, deadline: Instant) {
-    let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else { return };
-    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+/// Kills the process unless its pid has become somebody else's.
+fn kill(process: &Process) -> Option<OwnedFd> {
+    let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw)?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
     // The pid can't be given away while this is open and the process is the one we look at.
     if !process.is_alive() {
-        return;
+        return None;
     }
     let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+    Some(pidfd)
+}
+
+/// Until the process is gone.
+fn wait(pidfd: &OwnedFd, deadline: Instant) {
     let left = deadline.saturating_duration_since(Instant::now());
     let timeout = rustix::event::Timespec::try_from(left).ok();
-    let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+    let mut fds = [rustix::event::PollFd::new(pidfd, rustix::event::PollFlags::IN)];
     let _ = rustix::event::poll(&mut fds, timeout.as_ref());
 }
 
