@@ -92,10 +92,13 @@ impl Task {
         }
     }
 
-    fn pause_called(&self, phase: Phase, ticket: Ticket) -> Result<Next, Denied> {
+    fn pause_called(&mut self, phase: Phase, ticket: Ticket) -> Result<Next, Denied> {
         match phase {
             Phase::Running => {
-                Ok((Some(phase), vec![Effect::Freeze { ticket, id: self.id.clone() }]))
+                self.pausing.push(ticket);
+                let mut effects = vec![];
+                self.freeze_when_execs_stand(&mut effects);
+                Ok((Some(phase), effects))
             }
             Phase::Created | Phase::Starting => Err(Denied::state("pause", "created")),
             Phase::Paused => Err(Denied::state("pause", "paused")),

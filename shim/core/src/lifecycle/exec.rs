@@ -72,15 +72,16 @@ impl Task {
         use ExecPhase as P;
         let (id, key) = (self.id.clone(), Key::exec(&self.id, name));
         let standing = matches!(self.phase, Phase::Created | Phase::Starting | Phase::Running);
+        let pausing = standing && (self.freezing > 0 || !self.pausing.is_empty());
         let paused = matches!(self.phase, Phase::Paused);
         let bundle = self.creation.bundle.clone();
         let Some(exec) = self.execs.get_mut(name) else { return Err(Denied::no_exec(&id, name)) };
         match (&exec.phase, call) {
-            (P::Added | P::Failed { .. }, C::Start) if standing => {
+            (P::Added | P::Failed { .. }, C::Start) if standing && !pausing => {
                 exec.phase = P::Starting { ticket };
                 Ok(vec![Effect::StartExec { key }])
             }
-            (P::Added | P::Failed { .. }, C::Start) if paused => {
+            (P::Added | P::Failed { .. }, C::Start) if paused || pausing => {
                 Err(Denied::state("exec in", "paused"))
             }
             (P::Added | P::Failed { .. }, C::Start) => {
@@ -156,6 +157,7 @@ impl Task {
         if matches!(phase, Phase::Ending { .. } | Phase::Deleting { .. }) {
             effects.push(Effect::Signal { key: Key::exec(&id, name), signal: KILL });
         }
+        self.freeze_when_execs_stand(&mut effects);
         (Some(phase), effects)
     }
 
@@ -166,6 +168,7 @@ impl Task {
         exec.phase = ExecPhase::Failed { why: why.clone() };
         let tickets = std::iter::once(ticket).chain(waiters);
         let mut effects = tickets.map(|t| reply(t, Answer::Denied(why.clone()))).collect();
+        self.freeze_when_execs_stand(&mut effects);
         let phase = self.after_exec(phase, &mut effects);
         (Some(phase), effects)
     }
@@ -180,6 +183,17 @@ impl Task {
         effects.extend(waiters.into_iter().map(|t| reply(t, Answer::Exit(exit))));
         let phase = self.after_exec(phase, &mut effects);
         (Some(phase), effects)
+    }
+
+    /// Does what `Pause` waits for, unless an exec is half started.
+    pub(super) fn freeze_when_execs_stand(&mut self, effects: &mut Vec<Effect>) {
+        if self.execs.values().any(|exec| matches!(exec.phase, ExecPhase::Starting { .. })) {
+            return;
+        }
+        self.freezing += self.pausing.len();
+        let id = &self.id;
+        let freeze = |ticket| Effect::Freeze { ticket, id: id.clone() };
+        effects.extend(self.pausing.drain(..).map(freeze));
     }
 
     /// The last of them lets the exit of init be told.

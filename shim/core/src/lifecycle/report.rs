@@ -230,6 +230,7 @@ impl Task {
 
     fn frozen(&mut self, phase: Phase, ticket: Ticket, failure: Option<Denied>) -> Next {
         let id = self.id.clone();
+        self.freezing = self.freezing.saturating_sub(1);
         match (phase, failure) {
             (p, Some(why)) => (Some(p), vec![reply(ticket, Answer::Denied(why))]),
             (Phase::Running, None) => (

@@ -24,6 +24,11 @@ pub(super) struct Task {
     /// the other still to come.
     pub(super) gone: Option<(Exit, bool)>,
     pub(super) oom_told: bool,
+    /// Calls of `Pause` that wait for execs to be started: a process that is born into a frozen cgroup gets no
+    /// further, and who started it would wait until the task is resumed.
+    pub(super) pausing: Vec<Ticket>,
+    /// How many times the task is being frozen; no exec is started meanwhile.
+    pub(super) freezing: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +105,8 @@ impl Task {
             starting: None,
             gone: None,
             oom_told: false,
+            pausing: Vec::new(),
+            freezing: 0,
         }
     }
 
@@ -134,6 +141,9 @@ impl Task {
         if oom {
             self.publish_oom(effects);
         }
+        let stopped = Denied::state("pause", "stopped");
+        let pausing = self.pausing.drain(..);
+        effects.extend(pausing.map(|ticket| reply(ticket, Answer::Denied(stopped.clone()))));
         if self.has_live_execs() {
             effects.push(Effect::SignalAll { id: self.id.clone(), signal: KILL });
             return Phase::Ending { exit };

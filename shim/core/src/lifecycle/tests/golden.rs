@@ -564,6 +564,51 @@ fn pause_and_resume() {
     );
 }
 
+/// A process that is born into a frozen cgroup gets no further: whoever had started it waited until the task was
+/// resumed (found by the storm, `e2e/tests/storm`).
+#[test]
+fn a_pause_waits_for_execs_that_are_being_started() {
+    check(
+        "run exec:a exec:b e-start:a pause e-start:b e-started:a e-start:b frozen state",
+        expect![[r#"
+            exec:a     add(a) ExecAdded(a) 3=ok
+            exec:b     add(b) ExecAdded(b) 4=ok
+            e-start:a  start(a)…
+            pause     
+            e-start:b  7=FailedPrecondition(cannot exec in a paused process)
+            e-started:a ExecStarted(a) 5=pid(8) freeze…
+            e-start:b  8=FailedPrecondition(cannot exec in a paused process)
+            frozen     Paused 6=ok
+            state      9=Paused
+        "#]],
+    );
+    check(
+        "run exec:a e-start:a pause e-failed:a frozen resume thawed e-start:a",
+        expect![[r#"
+        exec:a     add(a) ExecAdded(a) 3=ok
+        e-start:a  start(a)…
+        pause     
+        e-failed:a 4=NotFound(no such program) freeze…
+        frozen     Paused 5=ok
+        resume     thaw…
+        thawed     Resumed 6=ok
+        e-start:a  start(a)…
+    "#]],
+    );
+    check(
+        "run exec:a e-start:a pause pause exit:0 e-started:a e-exit:a",
+        expect![[r#"
+        exec:a     add(a) ExecAdded(a) 3=ok
+        e-start:a  start(a)…
+        pause     
+        pause     
+        exit:0     5=FailedPrecondition(cannot pause a stopped process) 6=FailedPrecondition(cannot pause a stopped process) signal-all:9
+        e-started:a ExecStarted(a) 4=pid(8) signal(a):9
+        e-exit:a   Exit(a):3 Exit:0
+    "#]],
+    );
+}
+
 #[test]
 fn a_task_answers_about_itself_from_create_to_delete() {
     check(
