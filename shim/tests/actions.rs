@@ -28,7 +28,7 @@ fn run(bundle: &Path, args: &[&str], stdin: &[u8]) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn start(bundle: &Path, id: &str) -> (Output, String) {
+fn params(bundle: &Path, id: &str) -> Vec<u8> {
     let params = BootstrapParams {
         instance_id: id.into(),
         namespace: "test".into(),
@@ -36,8 +36,15 @@ fn start(bundle: &Path, id: &str) -> (Output, String) {
         socket_dir: Some(bundle.join("s").to_str().unwrap().into()),
         ..BootstrapParams::default()
     };
-    let args = ["-namespace", "test", "-id", id, "-address", "/nowhere/containerd.sock", "start"];
-    let output = run(bundle, &args, &params.write_to_bytes().unwrap());
+    params.write_to_bytes().unwrap()
+}
+
+fn to_start(id: &str) -> [&str; 7] {
+    ["-namespace", "test", "-id", id, "-address", "/nowhere/containerd.sock", "start"]
+}
+
+fn start(bundle: &Path, id: &str) -> (Output, String) {
+    let output = run(bundle, &to_start(id), &params(bundle, id));
     let result = BootstrapResult::parse_from_bytes(&output.stdout).unwrap();
     assert_eq!((result.version, result.protocol.as_str()), (2, "ttrpc"), "{output:?}");
     (output, result.address)
@@ -126,6 +133,31 @@ fn a_shim_serves_both_versions_and_leaves_when_asked() {
     let _: api::Empty = call(&address, service, "Shutdown", &shutdown).unwrap();
     let socket = PathBuf::from(address.strip_prefix("unix://").unwrap());
     until("leaving", || !socket.exists());
+}
+
+/// containerd kills a `start` whose caller has given up, and has nobody clean up after it.
+#[test]
+fn a_start_that_is_killed_before_its_answer_leaves_no_shim() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_unread, mut full) = std::io::pipe().unwrap();
+    // As much as a pipe holds (pipe(7)): the answer has to wait.
+    full.write_all(&[0; 64 << 10]).unwrap();
+    let mut start = Command::new(SHIM)
+        .args(to_start("c1"))
+        .current_dir(dir.path())
+        .stdin(Stdio::piped())
+        .stdout(full)
+        .spawn()
+        .unwrap();
+    start.stdin.take().unwrap().write_all(&params(dir.path(), "c1")).unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", start.id());
+    let forked = || std::fs::read_to_string(&children).is_ok_and(|pids| !pids.is_empty());
+    until("becoming a shim", forked);
+    let sockets = || std::fs::read_dir(dir.path().join("s")).unwrap().count();
+    assert_eq!(sockets(), 1);
+    start.kill().unwrap();
+    start.wait().unwrap();
+    until("leaving", || sockets() == 0);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! `start`: the pod's shim is there, and containerd is told where.
 //!
 //! ```text
-//! containerd ── start ──► bind ──── fork ──► answer, exit
-//!                           │ in use          └──► the shim: serves the socket
-//!                           └─► answer, exit
+//! containerd ── start ──► note the address ──► bind ──── fork ──► answer, tell the shim, exit
+//!                                                │ in use   └──► the shim: serves the socket, once
+//!                                                └─► answer, exit             containerd was answered
 //! ```
 //!
 //! The shim is a fork of this process, made before there is any thread: a second exec, as
@@ -11,10 +11,12 @@
 //! stdout and stderr carry the answer and nothing else: containerd reads both as one.
 
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use containerd_shim::StartOpts;
 use rustix::fs::{Mode, OFlags};
+use rustix::pipe::PipeFlags;
 use wherry_sandbox::process::{Fork, fork};
 
 use super::bootstrap::{self, Bootstrap};
@@ -39,23 +41,33 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     let config = std::fs::read_to_string("config.json").ok();
     let address = address(args, &boot, &socket::group(config.as_deref(), &args.id));
     let path = socket::path(&address);
-    let found = socket::bind_or_find(&path)
-        .map_err(|e| format!("cannot listen on {}: {e}", path.display()))?;
-    // containerd 1.7 looks here for the shims of before its restart.
+    // containerd 1.7 looks here for the shims of before its restart. Before there is a socket: `delete` takes
+    // it away when we are killed and leave one.
     write_atomically(Path::new("address"), &address)
         .map_err(|e| format!("cannot write the file address into the bundle: {e}"))?;
+    let found = socket::bind_or_find(&path)
+        .map_err(|e| format!("cannot listen on {}: {e}", path.display()))?;
     let Found::Bound(listener) = found else { return say(&boot, &address) };
+    let (heard, tell) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
+        .map_err(|e| format!("cannot make a pipe: {e}"))?;
     match fork().map_err(|e| e.sentence())? {
         Fork::Parent { child } => {
+            drop(heard);
             // Less dear to the kernel than containerd; where that is not allowed, it is no worse.
             let group = shim_cgroup(&boot);
             if containerd_shim::cgroup::set_cgroup_and_oom_score(child, &group).is_err() {
                 let _ = containerd_shim::cgroup::adjust_oom_score(child);
             }
-            say(&boot, &address)
+            say(&boot, &address)?;
+            rustix::io::write(&tell, b"!").map(drop).map_err(|e| format!("the shim is gone: {e}"))
         }
         Fork::Child => {
+            drop(tell);
             detach()?;
+            if !was_answered(&heard) {
+                let _ = std::fs::remove_file(&path);
+                return Ok(());
+            }
             daemon::run(Daemon {
                 namespace: args.namespace.clone(),
                 listener,
@@ -90,6 +102,12 @@ fn say(boot: &Bootstrap, address: &str) -> Result<(), String> {
         .write_all(&bootstrap::answer(boot.dialect, address))
         .and_then(|()| stdout.flush())
         .map_err(|e| format!("cannot answer containerd: {e}"))
+}
+
+/// Whether containerd knows of us. It kills a `start` whose caller has given up (`exec.CommandContext` in
+/// `core/runtime/v2/binary.go`), and asks nobody to clean up: a shim that nobody knows would stay for ever.
+fn was_answered(heard: &OwnedFd) -> bool {
+    matches!(rustix::io::retry_on_intr(|| rustix::io::read(heard, &mut [0; 1])), Ok(1))
 }
 
 /// Leaves the session, the folder and the streams of containerd.
