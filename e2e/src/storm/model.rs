@@ -215,10 +215,6 @@ impl Tale {
             // An init that runc does not come to release fails by itself.
             self.ends.insert(255);
         }
-        // A task that is deleted unstarted is killed first, and may be seen to be dead.
-        if heard.len() > 1 && heard.iter().any(|heard| heard.verb == Verb::Delete) {
-            self.ends.extend(self.may_be_created().then_some(137));
-        }
         for Heard { exec, verb, answer } in heard {
             if *answer == Answer::NotFound && trouble == Trouble::None {
                 continue;
@@ -312,7 +308,11 @@ impl Tale {
                     Some(exec) => world.execs[exec],
                     None => task,
                 };
-                ok.into_iter().filter(|_| *seen == Some(is)).collect()
+                // One that is deleted unstarted is killed first, and may be seen to be dead.
+                let dying = heard.exec.is_none()
+                    && (is, *seen) == (Life::Created, Some(Life::Stopped))
+                    && deleted(all.iter().copied());
+                ok.into_iter().filter(|_| *seen == Some(is) || dying).collect()
             }
             _ => ok.into_iter().collect(),
         }
@@ -389,7 +389,7 @@ impl Tale {
                 _ => continue,
             };
             // A task that never ran ends with 137, and its exec with 0.
-            let never_ran = *verb == Verb::Delete;
+            let never_ran = *verb == Verb::Delete || deleted(heard);
             let (told, ends) = match exec {
                 None => (&mut self.told, self.ends.clone()),
                 Some(exec) => {
@@ -415,6 +415,11 @@ impl Tale {
         }
         Ok(())
     }
+}
+
+/// The task is deleted by one of the calls.
+fn deleted<'a>(heard: impl IntoIterator<Item = &'a Heard>) -> bool {
+    heard.into_iter().any(|heard| (heard.exec, heard.verb) == (None, Verb::Delete))
 }
 
 /// What a call to the task itself leads to.
@@ -443,7 +448,11 @@ fn task_outcomes(world: World, verb: Verb, all: &[&Heard]) -> (Option<World>, bo
         (_, Verb::State) => (same, false),
         (L::Created, Verb::Start) => (Some(world.with(L::Running)), false),
         (_, Verb::Start) => (None, true),
-        (L::Created | L::Stopped, Verb::Delete) => (Some(World::NOTHING), false),
+        // One that is being started runs as far as Delete can know, though the start may fail.
+        (L::Created | L::Stopped, Verb::Delete) => {
+            let starts = |heard: &&Heard| (heard.exec, heard.verb) == (None, Verb::Start);
+            (Some(World::NOTHING), all.iter().any(starts))
+        }
         (_, Verb::Delete) => (None, true),
         (L::Stopped, Verb::Kill { all, .. }) => (same.filter(|_| all), true),
         (L::Paused, Verb::Kill { signal: 9, .. }) => (Some(world.with(L::Running)), false),

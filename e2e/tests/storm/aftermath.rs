@@ -25,6 +25,7 @@ impl Field<'_> {
                 continue;
             }
             self.hurt(slot, *trouble);
+            self.race(slot, &all);
             self.remember_end(slot, answers);
             judged(slot, self.slots[slot].tale.hear(&all, *trouble))?;
         }
@@ -41,6 +42,8 @@ impl Field<'_> {
             }
             Some(Blow::At(Victim::Guest { .. })) | None => {}
         }
+        let waiters = self.slots.iter_mut().flat_map(|slot| &mut slot.waiters);
+        waiters.for_each(|waiter| waiter.fresh = false);
         (0..SLOTS).try_for_each(|slot| self.release(slot))
     }
 
@@ -48,6 +51,13 @@ impl Field<'_> {
         if matches!(trouble, Trouble::Shim | Trouble::Containerd) {
             self.slots[slot].waiters.iter_mut().for_each(|waiter| waiter.sure = false);
         }
+    }
+
+    /// Who has begun to wait while the task was deleted may have come too late.
+    fn race(&mut self, slot: usize, all: &[Heard]) {
+        let deleted = all.iter().any(|heard| (heard.exec, heard.verb) == (None, Verb::Delete));
+        let fresh = self.slots[slot].waiters.iter_mut().filter(|waiter| waiter.fresh && deleted);
+        fresh.for_each(|waiter| waiter.sure = false);
     }
 
     fn remember_end(&mut self, slot: usize, answers: &[Answered]) {
@@ -88,6 +98,7 @@ impl Field<'_> {
             self.tally.note(format!("meanwhile {victim:?} {pids:?}"));
             self.tally.kill(Blow::At(*victim).word());
         }
+        self.remove_half_removed()?;
         self.world.containerd.resume()?;
         for slot in 0..SLOTS {
             self.hurt(slot, Trouble::Containerd);
@@ -109,6 +120,18 @@ impl Field<'_> {
                 self.dispose(slot)?;
             } else {
                 self.look(slot)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bundles that containerd was removing when it was killed: it renames them first, looks at none of that name
+    /// when it comes back, and fails to remove the next of the same id (`core/runtime/v2/bundle.go`,
+    /// `atomicDelete`; `shim_load.go`). That is the same for every runtime, and no leak of ours.
+    fn remove_half_removed(&self) -> Result<()> {
+        for entry in std::fs::read_dir(self.world.containerd.bundles())?.flatten() {
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                std::fs::remove_dir_all(entry.path())?;
             }
         }
         Ok(())

@@ -44,6 +44,8 @@ pub(crate) struct Waiter {
     pub(crate) exec: Option<usize>,
     /// Its task was sure to be there, and was not hurt since.
     pub(crate) sure: bool,
+    /// It has come with the calls that are under way.
+    pub(crate) fresh: bool,
     pub(crate) thread: JoinHandle<Result<Told, Refused>>,
 }
 
@@ -118,7 +120,7 @@ impl<'w> Field<'w> {
                 }
             }
         });
-        slot.waiters.push(Waiter { exec: op.exec, sure, thread });
+        slot.waiters.push(Waiter { exec: op.exec, sure, fresh: true, thread });
         self.tally.note(format!("{op}: begun"));
         self.tally.call("wait", true, Duration::ZERO);
     }
