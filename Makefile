@@ -31,12 +31,13 @@ demo: toolchain programs ## runs Wasm containers on a private containerd, beside
 	@cargo run --quiet -p wherry-e2e --bin demo
 
 .PHONY: test
-test: test-unit test-containerd conformance test-crash test-docker ## every suite (root; cold up to an hour, warm in minutes)
+test: test-unit test-containerd conformance test-crash storm-short test-docker ## every suite (root; cold up to an hour, warm in minutes)
 
 .PHONY: test-unit
 test-unit: toolchain ## pure and kernel tests, no daemon (root; Rust)
 	cargo test --quiet -p wherry-core -p wherry-cache -p wherry-sandbox \
 	  -p containerd-shim-wherry -p wherry-engine -p wherry-cli -p wherry-wasmbox
+	$(E2E) --lib
 
 .PHONY: test-containerd
 test-containerd: rig guests programs ## the programs under real containerd 1.7, 2.1 and 2.4 (root)
@@ -49,6 +50,15 @@ conformance: rig guests programs ## every call in every state, beside containerd
 .PHONY: test-crash
 test-crash: rig guests programs ## kill -9 of every program at every stage leaves nothing (root)
 	for v in $(CONTAINERD); do echo "== containerd $$v"; WHERRY_CONTAINERD=$$v $(E2E) --test crash; done
+
+.PHONY: storm
+storm: rig guests programs ## 1,000 rounds of random calls and kill -9, nothing wedged or left (root; WHERRY_SEED= WHERRY_ROUNDS= repeat one)
+	WHERRY_CONTAINERD=$(lastword $(CONTAINERD)) WHERRY_ROUNDS=$${WHERRY_ROUNDS:-1000} \
+	  WHERRY_SEED=$${WHERRY_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')} $(E2E) --test storm
+
+.PHONY: storm-short
+storm-short: rig guests programs ## a hundred of these rounds, always the same (root)
+	WHERRY_CONTAINERD=$(lastword $(CONTAINERD)) WHERRY_ROUNDS=100 WHERRY_SEED=4 $(E2E) --test storm
 
 .PHONY: test-docker
 test-docker: rig guests programs ## the programs under Docker Engine 28 and 29 (root)
