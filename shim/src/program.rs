@@ -120,6 +120,12 @@ fn not_found_to_go(name: &str) -> String {
     }
 }
 
+/// As [`not_found_to_go`], for exit code 126.
+fn not_a_file_to_go(path: &Path, folder: bool) -> String {
+    let what = if folder { "is a directory" } else { "is not a file" };
+    format!("exec: {:?}: {what}: permission denied", path.display().to_string())
+}
+
 fn open(lookup: &Lookup, candidate: &Path) -> Result<File, Errno> {
     let (base, rest) = lookup.place(candidate);
     let Some(base) = base else { return Err(Errno::NOENT) };
@@ -137,7 +143,10 @@ fn check(file: File, path: &Path) -> Result<Found, Denied> {
     let denied = |code, why: String| Err(Denied::new(code, format!("{} {why}", path.display())));
     match rustix::fs::fstat(&file) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_file() => {}
-        Ok(_) => return denied(Code::InvalidArgument, "is not a file".into()),
+        Ok(stat) => {
+            let folder = FileType::from_raw_mode(stat.st_mode).is_dir();
+            return Err(Denied::new(Code::InvalidArgument, not_a_file_to_go(path, folder)));
+        }
         Err(errno) => return denied(Code::FailedPrecondition, format!("cannot be read: {errno}")),
     }
     let mut prefix = vec![0; PREFIX];
@@ -159,5 +168,22 @@ fn check(file: File, path: &Path) -> Result<Found, Denied> {
             Ok(Found::Native { sentence: format!("{} {why}", path.display()) })
         }
         Some(why) => denied(Code::InvalidArgument, why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_a_file_is_told_in_the_words_that_docker_makes_126_of() {
+        for (path, told) in [
+            ("/", r#"exec: "/": is a directory: permission denied"#),
+            ("/dev/null", r#"exec: "/dev/null": is not a file: permission denied"#),
+        ] {
+            let file = File::open(path).expect("every machine has it");
+            let denied = check(file, Path::new(path)).expect_err("no program");
+            assert_eq!(denied.to_string(), told);
+        }
     }
 }

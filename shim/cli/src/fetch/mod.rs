@@ -49,7 +49,7 @@ async fn fetch(what: &Fetch) -> anyhow::Result<Value> {
     let name = answer.container.map(|container| container.image).unwrap_or_default();
     if name.is_empty() {
         let why = "containerd doesn't know which image the container is from \
-                   (Docker tells it with the containerd image store only)";
+                   (Docker tells it with the containerd image store only, and 26 not at all)";
         return Ok(json!({ "none": why }));
     }
     let answer: ImageResponse = containerd
