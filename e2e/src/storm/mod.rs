@@ -10,6 +10,7 @@
 
 pub mod model;
 pub mod plan;
+mod table;
 
 use std::fmt;
 

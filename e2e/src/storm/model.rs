@@ -15,63 +15,10 @@
 
 use std::collections::BTreeSet;
 
+use super::table::{deleted, exec_outcomes, task_outcomes};
 use super::{EXECS, Inner, Program, Verb};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Life {
-    Gone,
-    Created,
-    Running,
-    Paused,
-    Stopped,
-}
-
-/// A state that a container and its execs may be in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct World {
-    pub task: Life,
-    pub execs: [Life; EXECS],
-}
-
-impl World {
-    const NOTHING: World = World { task: Life::Gone, execs: [Life::Gone; EXECS] };
-
-    fn with(self, task: Life) -> World {
-        World { task, ..self }
-    }
-
-    fn with_exec(mut self, exec: usize, life: Life) -> World {
-        self.execs[exec] = life;
-        self
-    }
-}
-
-/// What was answered, as far as it matters here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    Done,
-    /// With the exit code, if it has stopped. A status that means nothing is `None`.
-    State(Option<Life>, u32),
-    Exit(u32),
-    NotFound,
-    Refused,
-    /// Nothing came within the time that any call may take.
-    Silence,
-}
-
-impl Answer {
-    fn is_ok(&self) -> bool {
-        matches!(self, Answer::Done | Answer::State(..) | Answer::Exit(_))
-    }
-}
-
-/// A call and its answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
-    pub exec: Option<usize>,
-    pub verb: Verb,
-    pub answer: Answer,
-}
+pub use super::table::{Answer, Heard, Life, World};
 
 /// What befell the container while it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,10 +167,10 @@ impl Tale {
                 continue;
             }
             match (exec, verb) {
-                (None, Verb::Create(program)) if self.may_be_gone() => {
-                    if answer.is_ok() || trouble != Trouble::None {
-                        self.program = *program;
-                    }
+                (None, Verb::Create(program))
+                    if self.may_be_gone() && (answer.is_ok() || trouble != Trouble::None) =>
+                {
+                    self.program = *program;
                 }
                 (None, Verb::Start) => self.ends.extend(self.program.own_end()),
                 (None, Verb::Kill { signal, all }) if *signal != 0 && *signal != 28 => {
@@ -321,35 +268,11 @@ impl Tale {
     /// The world after the call if it is done, and whether it may be refused.
     fn outcomes(&self, world: World, heard: &Heard, all: &[&Heard]) -> (Option<World>, bool) {
         match heard.exec {
-            Some(exec) => self.exec_outcomes(world, exec, heard.verb),
-            None => task_outcomes(world, heard.verb, all),
-        }
-    }
-
-    fn exec_outcomes(&self, world: World, exec: usize, verb: Verb) -> (Option<World>, bool) {
-        use Life as L;
-        let live = matches!(world.task, L::Created | L::Running);
-        let missing = self.execs[exec].inner == Some(Inner::Missing);
-        let same = Some(world);
-        match (world.execs[exec], verb) {
-            (_, Verb::Add(_)) if world.task == L::Gone => (None, true),
-            (L::Gone, Verb::Add(_)) if live => (Some(world.with_exec(exec, L::Created)), false),
-            (_, Verb::Add(_)) => (None, true),
-            (L::Gone, _) => (None, true),
-            // runc starts it in a created task, too (CONFORMANCE.md, exec.in-created).
-            (L::Created, Verb::Start) if missing => (None, true),
-            (L::Created, Verb::Start) if live => {
-                let doomed = !self.ends.is_empty() || world.task == L::Created;
-                (Some(world.with_exec(exec, L::Running)), doomed)
+            Some(exec) => {
+                let missing = self.execs[exec].inner == Some(Inner::Missing);
+                exec_outcomes(world, exec, heard.verb, missing, !self.ends.is_empty())
             }
-            (L::Created, Verb::Start) => (None, true),
-            (_, Verb::Start) => (None, true),
-            (_, Verb::State) => (same, false),
-            (L::Running, Verb::Kill { .. }) => (same, false),
-            (_, Verb::Kill { .. }) => (None, true),
-            (L::Running, Verb::Delete) => (None, true),
-            (_, Verb::Delete) => (Some(world.with_exec(exec, L::Gone)), false),
-            (_, _) => (same, true),
+            None => task_outcomes(world, heard.verb, all),
         }
     }
 
@@ -417,196 +340,5 @@ impl Tale {
     }
 }
 
-/// The task is deleted by one of the calls.
-fn deleted<'a>(heard: impl IntoIterator<Item = &'a Heard>) -> bool {
-    heard.into_iter().any(|heard| (heard.exec, heard.verb) == (None, Verb::Delete))
-}
-
-/// What a call to the task itself leads to.
-fn task_outcomes(world: World, verb: Verb, all: &[&Heard]) -> (Option<World>, bool) {
-    use Life as L;
-    let same = Some(world);
-    match (world.task, verb) {
-        // Who kills or deletes a task that is being created gets what they want.
-        (L::Gone, Verb::Create(_)) => {
-            let unwanted =
-                all.iter().any(|heard| matches!(heard.verb, Verb::Kill { .. } | Verb::Delete));
-            (Some(World { task: L::Created, ..World::NOTHING }), unwanted)
-        }
-        (L::Gone, Verb::Kill { .. }) => {
-            let creating = all.iter().any(|heard| matches!(heard.verb, Verb::Create(_)));
-            (same.filter(|_| creating), true)
-        }
-        // containerd remembers for the second what it told the first (`core/runtime/v2/shim.go`, `delete`).
-        (L::Gone, Verb::Delete) => {
-            let deletes =
-                all.iter().filter(|heard| heard.verb == Verb::Delete && heard.exec.is_none());
-            (same.filter(|_| deletes.count() > 1), true)
-        }
-        (L::Gone, _) => (None, true),
-        (_, Verb::Create(_)) => (None, true),
-        (_, Verb::State) => (same, false),
-        (L::Created, Verb::Start) => (Some(world.with(L::Running)), false),
-        (_, Verb::Start) => (None, true),
-        // One that is being started runs as far as Delete can know, though the start may fail.
-        (L::Created | L::Stopped, Verb::Delete) => {
-            let starts = |heard: &&Heard| (heard.exec, heard.verb) == (None, Verb::Start);
-            (Some(World::NOTHING), all.iter().any(starts))
-        }
-        (_, Verb::Delete) => (None, true),
-        (L::Stopped, Verb::Kill { all, .. }) => (same.filter(|_| all), true),
-        (L::Paused, Verb::Kill { signal: 9, .. }) => (Some(world.with(L::Running)), false),
-        (_, Verb::Kill { .. }) => (same, false),
-        (L::Running, Verb::Pause) => (Some(world.with(L::Paused)), false),
-        // Two that come together may both have their wish.
-        (L::Paused, Verb::Pause) | (L::Running, Verb::Resume) => (same, true),
-        (L::Paused, Verb::Resume) => (Some(world.with(L::Running)), false),
-        (_, Verb::Pause | Verb::Resume) => (None, true),
-        (L::Stopped, Verb::Update) => (None, true),
-        (_, Verb::Update) => (same, false),
-        (L::Stopped, Verb::Pids | Verb::Stats | Verb::CloseStdin | Verb::Resize) => (same, true),
-        (_, Verb::Pids | Verb::Stats | Verb::CloseStdin | Verb::Resize) => (same, false),
-        (_, Verb::Wait | Verb::Add(_)) => (same, true),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const KILL: Verb = Verb::Kill { signal: 9, all: false };
-
-    fn of(verb: Verb, answer: Answer) -> Heard {
-        Heard { exec: None, verb, answer }
-    }
-
-    fn done(verb: Verb) -> Heard {
-        of(verb, Answer::Done)
-    }
-
-    fn is(life: Life, code: u32) -> Heard {
-        of(Verb::State, Answer::State(Some(life), code))
-    }
-
-    /// Each item is one move.
-    fn told(program: Program, moves: &[&[Heard]]) -> Result<Tale, String> {
-        let mut tale = Tale::default();
-        tale.hear(&[done(Verb::Create(program))], Trouble::None)?;
-        for one in moves {
-            tale.hear(one, Trouble::None)?;
-        }
-        Ok(tale)
-    }
-
-    #[test]
-    fn a_life_from_its_making_to_its_end() {
-        let tale = told(
-            Program::Sleep,
-            &[
-                &[is(Life::Created, 0)],
-                &[done(Verb::Start)],
-                &[is(Life::Running, 0)],
-                &[done(Verb::Pause)],
-                &[is(Life::Paused, 0)],
-                &[done(KILL)],
-                &[is(Life::Stopped, 137)],
-                &[of(Verb::Delete, Answer::Exit(137))],
-            ],
-        );
-        assert!(tale.unwrap().is_gone());
-    }
-
-    #[test]
-    fn an_end_needs_a_cause() {
-        assert!(told(Program::Sleep, &[&[done(Verb::Start)], &[is(Life::Stopped, 0)]]).is_err());
-        assert!(told(Program::Exit(3), &[&[done(Verb::Start)], &[is(Life::Stopped, 3)]]).is_ok());
-        assert!(told(Program::Exit(3), &[&[done(Verb::Start)], &[is(Life::Stopped, 4)]]).is_err());
-        assert!(told(Program::Exit(3), &[&[is(Life::Stopped, 3)]]).is_err());
-    }
-
-    #[test]
-    fn a_code_does_not_change() {
-        let ended = [
-            done(Verb::Start),
-            done(KILL),
-            of(Verb::Kill { signal: 15, all: false }, Answer::Done),
-        ];
-        let moves: [&[Heard]; 3] =
-            [&ended, &[is(Life::Stopped, 137)], &[of(Verb::Delete, Answer::Exit(143))]];
-        assert!(told(Program::Sleep, &moves).is_err());
-    }
-
-    #[test]
-    fn calls_at_once_are_taken_in_any_order() {
-        let both = [of(Verb::Start, Answer::Refused), done(Verb::Delete)];
-        assert!(told(Program::Sleep, &[&both]).unwrap().is_gone());
-        // In no order is a task deleted that another call has started.
-        let both = [done(Verb::Start), done(Verb::Delete)];
-        assert!(told(Program::Sleep, &[&both]).is_err());
-        let all = [done(Verb::Delete), of(Verb::Delete, Answer::NotFound), done(Verb::Pids)];
-        assert!(told(Program::Sleep, &[&all]).is_ok());
-    }
-
-    #[test]
-    fn what_must_be_refused_is_refused() {
-        for verb in [Verb::Delete, Verb::Start] {
-            assert!(told(Program::Sleep, &[&[done(Verb::Start)], &[done(verb)]]).is_err());
-        }
-        assert!(told(Program::Sleep, &[&[done(Verb::Pause)]]).is_err());
-    }
-
-    #[test]
-    fn silence_is_never_right() {
-        for trouble in [Trouble::None, Trouble::Shim, Trouble::Containerd] {
-            assert!(Tale::default().hear(&[of(KILL, Answer::Silence)], trouble).is_err());
-        }
-    }
-
-    #[test]
-    fn what_is_asked_of_a_dying_shim_may_have_been_done() {
-        let mut tale = told(Program::Sleep, &[&[done(Verb::Start)]]).unwrap();
-        tale.hear(&[of(Verb::Pause, Answer::Refused)], Trouble::Shim).unwrap();
-        tale.settle(false);
-        assert!(tale.is_gone());
-    }
-
-    #[test]
-    fn a_restart_of_containerd_ends_no_program() {
-        let mut tale = told(Program::Sleep, &[&[done(Verb::Start)]]).unwrap();
-        tale.hear(&[of(Verb::State, Answer::Refused)], Trouble::Containerd).unwrap();
-        tale.reloaded();
-        assert!(tale.hear(&[of(Verb::State, Answer::NotFound)], Trouble::None).is_err());
-        assert!(tale.hear(&[is(Life::Running, 0)], Trouble::None).is_ok());
-    }
-
-    #[test]
-    fn an_exec_ends_before_its_task_is_told_to() {
-        let exec = |verb, answer| Heard { exec: Some(0), verb, answer };
-        let tale = told(
-            Program::Sleep,
-            &[
-                &[done(Verb::Start)],
-                &[exec(Verb::Add(Inner::Sleep), Answer::Done)],
-                &[exec(Verb::Start, Answer::Done)],
-                &[done(KILL)],
-                &[is(Life::Stopped, 137)],
-                &[exec(Verb::State, Answer::State(Some(Life::Stopped), 137))],
-                &[exec(Verb::Delete, Answer::Exit(137))],
-                &[exec(Verb::State, Answer::NotFound)],
-            ],
-        );
-        assert!(tale.is_ok(), "{tale:?}");
-        let early = told(
-            Program::Sleep,
-            &[
-                &[done(Verb::Start)],
-                &[exec(Verb::Add(Inner::Sleep), Answer::Done)],
-                &[exec(Verb::Start, Answer::Done)],
-                &[done(KILL)],
-                &[is(Life::Stopped, 137)],
-                &[exec(Verb::State, Answer::State(Some(Life::Running), 0))],
-            ],
-        );
-        assert!(early.is_err());
-    }
-}
+mod tests;

@@ -16,7 +16,10 @@ impl Field<'_> {
     /// Holds the answers of a move against the model.
     pub(crate) fn judge(&mut self, answers: &[Answered], struck: Option<&Struck>) -> Result<()> {
         let blow = struck.map(|struck| struck.blow);
-        let trouble = |slot: usize| trouble(blow, slot, answers);
+        let trouble = |slot: usize| match trouble(blow, slot, answers) {
+            Trouble::None if joins_the_leaving(slot, answers) => Trouble::Helper,
+            other => other,
+        };
         let troubles: Vec<Trouble> = (0..SLOTS).map(trouble).collect();
         for (slot, trouble) in troubles.iter().enumerate() {
             let of_slot = answers.iter().filter(|(op, ..)| op.slot == slot);
@@ -61,13 +64,13 @@ impl Field<'_> {
     }
 
     fn remember_end(&mut self, slot: usize, answers: &[Answered]) {
-        let ends = answers.iter().filter_map(|(op, answer, _)| match answer {
+        let mut ends = answers.iter().filter_map(|(op, answer, _)| match answer {
             Ok(Told::Exit(exit)) if (op.slot, op.exec, op.verb) == (slot, None, Verb::Delete) => {
                 Some(exit.status)
             }
             _ => None,
         });
-        self.slots[slot].ended = ends.last().or(self.slots[slot].ended);
+        self.slots[slot].ended = ends.next_back().or(self.slots[slot].ended);
     }
 
     /// A shim was killed: its tasks must be gone before long, and with them all that waited.
@@ -243,6 +246,18 @@ impl Field<'_> {
 fn forgotten(slot: usize, state: &Result<Told, Refused>) -> bool {
     let named = |refused: &Refused| refused.message.contains(&id(slot));
     matches!(state, Err(refused) if refused.code == Code::NotFound && named(refused))
+}
+
+/// A container was made in a pod whose last one was deleted at the same time: `start` may have found the shim
+/// that containerd then told to leave. containerd's own shim is no better (`pkg/shim/shim.go`,
+/// `manager_linux.go`), and a pod's sandbox goes last.
+fn joins_the_leaving(slot: usize, answers: &[Answered]) -> bool {
+    let has = |slot: usize, wanted: fn(&Op) -> bool| {
+        answers.iter().any(|(op, ..)| op.slot == slot && wanted(op))
+    };
+    let mut others = companions(slot).filter(|other| *other != slot);
+    has(slot, |op| matches!(op.verb, Verb::Create(_)))
+        && others.any(|other| has(other, |op| (op.exec, op.verb) == (None, Verb::Delete)))
 }
 
 /// What a blow is for one container.

@@ -94,7 +94,7 @@ impl<'w> Field<'w> {
             self.tally.call(op.verb.word(), answer.is_ok(), *took);
         }
         if let Some(struck) = &struck {
-            self.tally.note(format!("{struck:?}"));
+            self.tally.note(format!("killed: {:?} {:?}", struck.blow, struck.pids));
             self.tally.kill(struck.blow.word());
         }
         // A FIFO is let go as soon as the task it was made for is not there.
@@ -288,11 +288,8 @@ impl<'w> Field<'w> {
 pub(crate) type Answered = (Op, Result<Told, Refused>, Duration);
 
 /// A blow that hit somebody.
-#[derive(Debug)]
 pub(crate) struct Struck {
     pub(crate) blow: Blow,
-    /// Read by whoever looks for a cause.
-    #[allow(dead_code)]
     pids: Vec<u32>,
 }
 
