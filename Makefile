@@ -16,7 +16,9 @@ export PATH := $(HOME)/.cargo/bin:/usr/local/go/bin:$(PATH)
 
 # What `make test` runs against; name fewer to be quicker: make test-containerd CONTAINERD=2.4
 CONTAINERD ?= 1.7 2.1 2.4
-DOCKER     ?= 28 29
+DOCKER     ?= 26 28 29
+# Where Docker keeps images: containerd's own store, and the one it had before.
+STORE      ?= containerd docker
 
 E2E := cargo test --quiet -p wherry-e2e
 
@@ -61,8 +63,9 @@ storm-short: rig guests programs ## a hundred of these rounds, always the same (
 	WHERRY_CONTAINERD=$(lastword $(CONTAINERD)) WHERRY_ROUNDS=100 WHERRY_SEED=4 $(E2E) --test storm
 
 .PHONY: test-docker
-test-docker: rig guests programs ## the programs under Docker Engine 28 and 29 (root)
-	for v in $(DOCKER); do echo "== Docker $$v"; WHERRY_DOCKER=$$v $(E2E) --test docker; done
+test-docker: rig guests programs ## the programs under Docker Engine 26, 28 and 29, with and without the containerd image store (root)
+	for v in $(DOCKER); do for s in $(STORE); do echo "== Docker $$v, images in $$s"; \
+	  WHERRY_DOCKER=$$v WHERRY_DOCKER_STORE=$$s $(E2E) --test docker; done; done
 
 .PHONY: test-client
 test-client: rig guests programs ## containerd's own suite, integration/client, on runc, native and wasmbox (root; RUNS="native")

@@ -6,7 +6,7 @@
 #   fetch.sh demo | bench                         containerd 2.4 and runc
 #   fetch.sh containerd-1.7 | -2.1 | -2.4         one containerd and runc
 #   fetch.sh containerd                           all three
-#   fetch.sh docker-28 | docker-29 | docker       Docker Engine with its containerd
+#   fetch.sh docker-26 | -28 | -29 | docker       Docker Engine with its containerd
 #   fetch.sh client-suite                         containerd's own suite, integration/client, with what it wants
 #   fetch.sh machine                              systemd and cgroup v2 under qemu, containerd 2.4 and runc
 #   fetch.sh guests                               compilers for the guests in C and Go
@@ -114,17 +114,23 @@ runc() {
   says "$RIG/runc/runc" "runc version" || die "runc was built in $RIG/runc and does not start"
 }
 
-docker28() {
-  local root=$RIG/debian/sid/root/usr
-  says "$root/sbin/dockerd" "$RIG_DOCKER_28" && return
-  say "Docker Engine $RIG_DOCKER_28 from Debian sid"
-  unpack sid docker.io || die "the packages of Debian sid could not be fetched"
-  says "$root/sbin/dockerd" "$RIG_DOCKER_28" || die "Debian sid no longer has Docker $RIG_DOCKER_28:" \
-    "take $(ls "$RIG/debian/sid/debs" | grep -m1 docker.io) into rig/versions.sh, or put dockerd $RIG_DOCKER_28 at $root/sbin/dockerd"
+debian_docker() { # SUITE VERSION
+  local root=$RIG/debian/$1/root/usr
+  # Published ports and the names of other containers are its firewall's work.
+  apt_install iptables
+  says "$root/sbin/dockerd" "$2" && return
+  say "Docker Engine $2 from Debian $1"
+  unpack "$1" docker.io || die "the packages of Debian $1 could not be fetched"
+  says "$root/sbin/dockerd" "$2" || die "Debian $1 no longer has Docker $2:" \
+    "take $(ls "$RIG/debian/$1/debs" | grep -m1 docker.io) into rig/versions.sh, or put dockerd $2 at $root/sbin/dockerd"
 }
+
+docker26() { debian_docker trixie "$RIG_DOCKER_26"; }
+docker28() { debian_docker sid "$RIG_DOCKER_28"; }
 
 # dockerd built as a library tells no version of its own, so a file beside it does.
 docker29() {
+  apt_install iptables
   [ -x "$RIG/bin/dockerd29" ] && [ "$(cat "$RIG/bin/dockerd29.version" 2>/dev/null)" = "$RIG_DOCKER_29" ] && return
   say "Docker Engine 29 (moby $RIG_DOCKER_29) from its Go module (4 minutes)"
   go_ready
@@ -231,9 +237,10 @@ parts() { # SUITE -> the parts it needs
     containerd-2.1) echo containerd21 runc busybox guests ;;
     containerd) echo containerd17 containerd21 containerd24 runc busybox guests ;;
     client-suite) echo containerd24 runc busybox client_suite guests ;;
+    docker-26) echo containerd17 docker26 docker_cli docker_init runc busybox guests ;;
     docker-28) echo containerd21 docker28 docker_cli docker_init runc busybox guests ;;
     docker-29) echo containerd24 docker29 docker_cli docker_init runc busybox guests ;;
-    docker) parts docker-28 && parts docker-29 ;;
+    docker) parts docker-26 && parts docker-28 && parts docker-29 ;;
     test) parts containerd && parts docker ;;
     all) parts test && parts client-suite ;;
     machine) echo containerd24 runc busybox machine guests ;;

@@ -7,6 +7,7 @@ RIG_CONTAINERD_17=1.7.24      # trixie
 RIG_CONTAINERD_21=2.1.9       # sid
 RIG_CONTAINERD_24=2.4.2       # Go module
 RIG_RUNC=1.5.2                # Go module
+RIG_DOCKER_26=26.1.5          # trixie
 RIG_DOCKER_28=28.5.2          # sid
 RIG_DOCKER_29=2.0.0-beta.24   # Go module github.com/moby/moby/v2: Docker Engine 29
 RIG_GO=1.26.6                 # what the modules above need; also a wheel on PyPI, for a machine with no Go

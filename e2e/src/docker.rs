@@ -1,14 +1,18 @@
-//! A private Docker Engine on a private containerd, in a network namespace of its own, where its bridge harms
-//! nobody.
+//! A private Docker Engine on a private containerd, in a network namespace of its own, where its bridges and
+//! its firewall harm nobody.
 
+use std::collections::HashSet;
 use std::env;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::Mutex;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use nix::sched::{CloneFlags, setns};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::command::{self, Output, until};
@@ -22,7 +26,8 @@ const DAEMON: Duration = Duration::from_secs(60);
 
 /// One of the Docker Engines that are tested, with the containerd it is used with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Engine {
+pub enum Engine {
+    V26,
     V28,
     V29,
 }
@@ -30,28 +35,46 @@ enum Engine {
 impl Engine {
     fn chosen() -> Result<Engine> {
         match env::var("WHERRY_DOCKER").as_deref() {
+            Ok("26") => Ok(Engine::V26),
             Ok("28") => Ok(Engine::V28),
             Ok("29") | Err(_) => Ok(Engine::V29),
-            Ok(other) => bail!("WHERRY_DOCKER={other} is none of 28 and 29"),
+            Ok(other) => bail!("WHERRY_DOCKER={other} is none of 26, 28 and 29"),
         }
     }
 
     fn program(self) -> Result<PathBuf> {
-        match self {
-            Engine::V28 => {
-                let path = rig::root().join("debian/sid/root/usr/sbin/dockerd");
-                rig::need(&path, "e2e/rig/fetch.sh docker-28")
-            }
-            Engine::V29 => {
-                rig::need(&rig::root().join("bin/dockerd29"), "e2e/rig/fetch.sh docker-29")
-            }
-        }
+        let (path, suite) = match self {
+            Engine::V26 => ("debian/trixie/root/usr/sbin/dockerd", "docker-26"),
+            Engine::V28 => ("debian/sid/root/usr/sbin/dockerd", "docker-28"),
+            Engine::V29 => ("bin/dockerd29", "docker-29"),
+        };
+        rig::need(&rig::root().join(path), &format!("e2e/rig/fetch.sh {suite}"))
     }
 
     fn containerd(self) -> Version {
         match self {
+            Engine::V26 => Version::V1_7,
             Engine::V28 => Version::V2_1,
             Engine::V29 => Version::V2_4,
+        }
+    }
+}
+
+/// Where a Docker Engine keeps its images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// The containerd image store: containerd's content and snapshots.
+    Containerd,
+    /// Docker's own store with its overlay2 driver: containerd never hears of an image.
+    Docker,
+}
+
+impl Store {
+    fn chosen() -> Result<Store> {
+        match env::var("WHERRY_DOCKER_STORE").as_deref() {
+            Ok("docker") => Ok(Store::Docker),
+            Ok("containerd") | Err(_) => Ok(Store::Containerd),
+            Ok(other) => bail!("WHERRY_DOCKER_STORE={other} is none of containerd and docker"),
         }
     }
 }
@@ -60,31 +83,43 @@ impl Engine {
 #[derive(Debug)]
 pub struct Docker {
     world: World,
+    pub engine: Engine,
+    pub store: Store,
     client: PathBuf,
     daemon: Mutex<Option<Child>>,
+    loaded: Mutex<HashSet<String>>,
 }
 
 impl Docker {
-    /// The engine and the runtime that the environment names.
+    /// The engine, its store and the runtime that the environment names.
     pub fn chosen() -> Result<Docker> {
-        let engine = Engine::chosen()?;
-        let runtime = Runtime::chosen()?;
+        let (engine, store, runtime) = (Engine::chosen()?, Store::chosen()?, Runtime::chosen()?);
         let ours = match runtime {
             Runtime::Wherry => vec![rig::programs()?],
             Runtime::Runc => Vec::new(),
         };
         let client = rig::need(&rig::root().join("bin/docker"), "e2e/rig/fetch.sh docker-29")?;
         let containerd = Containerd::start(engine.containerd(), runtime, Network::Own, &ours)?;
-        let docker = Docker { world: World::new(containerd), client, daemon: Mutex::new(None) };
-        docker.start(engine)?;
+        let docker = Docker {
+            world: World::that_packs(containerd),
+            engine,
+            store,
+            client,
+            daemon: Mutex::default(),
+            loaded: Mutex::default(),
+        };
+        let mut loopback = docker.world.containerd.place.command(rig::busybox()?);
+        command::run(loopback.args(["ip", "link", "set", "lo", "up"]), b"", COMMAND)?.ok()?;
+        docker.configure(false)?;
+        docker.start()?;
         Ok(docker)
     }
 
-    fn start(&self, engine: Engine) -> Result<()> {
+    /// Writes the daemon's configuration; its containers live on without it, or don't.
+    pub fn configure(&self, live_restore: bool) -> Result<()> {
         let place = &self.world.containerd.place;
-        // What Docker does to a network is not looked at here, so it needs no firewall.
-        let config = json!({
-            "features": { "containerd-snapshotter": true },
+        let mut config = json!({
+            "features": { "containerd-snapshotter": self.store == Store::Containerd },
             "data-root": place.path("docker"),
             "exec-root": place.path("docker-exec"),
             "pidfile": place.path("docker.pid"),
@@ -94,18 +129,30 @@ impl Docker {
             "containerd-plugins-namespace": format!("{}-plugins", place.tag),
             "cgroup-parent": format!("/{}", place.tag),
             "exec-opts": ["native.cgroupdriver=cgroupfs"],
-            "iptables": false,
-            "ip6tables": false,
-            "ip-masq": false,
+            // The firewall publishes ports, on loopback too.
             "userland-proxy": false,
             "init-path": rig::root().join("bin/docker-init"),
+            "runtimes": {
+                "wasm": { "runtimeType": Runtime::Wherry.name() },
+                "native": { "runtimeType": Runtime::Runc.name() },
+            },
+            "live-restore": live_restore,
             "log-level": "error",
         });
-        let file = place.path("daemon.json");
-        fs::write(&file, config.to_string())?;
-        let log = File::create(place.path("docker.log"))?;
-        let mut command = place.daemon(engine.program()?)?;
-        command.arg("--config-file").arg(file).env("PATH", self.world.containerd.search_path());
+        if self.store == Store::Docker {
+            config["storage-driver"] = json!("overlay2");
+        }
+        fs::write(place.path("daemon.json"), config.to_string())?;
+        Ok(())
+    }
+
+    /// Starts the daemon, again if it was [ended](Docker::end).
+    pub fn start(&self) -> Result<()> {
+        let place = &self.world.containerd.place;
+        let log = File::options().create(true).append(true).open(place.path("docker.log"))?;
+        let mut command = place.daemon(self.engine.program()?)?;
+        command.arg("--config-file").arg(place.path("daemon.json"));
+        command.env("PATH", self.world.containerd.search_path());
         command.stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().context("dockerd")?;
         *self.daemon.lock().expect("no holder panics") = Some(child);
@@ -128,6 +175,16 @@ impl Docker {
         Ok(())
     }
 
+    /// Ends the daemon, and with it its containers if it is asked to and told to.
+    pub fn end(&self, signal: Signal) -> Result<()> {
+        let Some(mut child) = self.daemon.lock().expect("no holder panics").take() else {
+            return Ok(());
+        };
+        kill_process(Pid::from_child(&child), signal).context("dockerd")?;
+        command::wait(&mut child, DAEMON).context("dockerd does not end")?;
+        Ok(())
+    }
+
     fn socket(&self) -> PathBuf {
         self.world.containerd.place.path("docker.sock")
     }
@@ -146,11 +203,20 @@ impl Docker {
         command::run(&mut self.command(words), input.as_bytes(), COMMAND)
     }
 
+    /// What the client says if all is well, without the end of the line.
+    pub fn ask(&self, words: &[&str]) -> Result<String> {
+        let output = self.docker(words, "")?.ok().with_context(|| words.join(" "))?;
+        Ok(output.stdout.trim_end().to_string())
+    }
+
     /// The image, known to Docker.
     pub fn load(&self, image: &Image) -> Result<String> {
-        let tar = image.tar.display().to_string();
-        let output = self.docker(&["load", "--quiet", "--input", &tar], "")?;
-        output.ok().with_context(|| image.reference.clone())?;
+        let mut loaded = self.loaded.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if !loaded.contains(&image.reference) {
+            let tar = image.tar.display().to_string();
+            self.ask(&["load", "--quiet", "--input", &tar])?;
+            loaded.insert(image.reference.clone());
+        }
         Ok(image.reference.clone())
     }
 
@@ -158,20 +224,16 @@ impl Docker {
         self.world.containerd.runtime.name()
     }
 
-    fn end(&self) -> Result<()> {
-        let Some(mut child) = self.daemon.lock().expect("no holder panics").take() else {
-            return Ok(());
-        };
-        let pid = rustix::process::Pid::from_child(&child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).context("dockerd")?;
-        command::wait(&mut child, DAEMON).context("dockerd does not end")?;
-        // Docker leaves the bind mount of its own network namespace.
-        let folder = self.world.containerd.place.path("docker-exec/netns");
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let mut umount = self.world.containerd.place.command("umount");
-            command::run(umount.arg(entry.path()), b"", COMMAND)?;
-        }
-        Ok(())
+    /// Does something in the daemon's network, where its published ports are.
+    pub fn in_network<T: Send>(&self, what: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let network = File::open(format!("/proc/{}/ns/net", self.world.containerd.place.pid()))?;
+        thread::scope(|threads| {
+            let there = threads.spawn(|| {
+                setns(&network, CloneFlags::CLONE_NEWNET)?;
+                what()
+            });
+            there.join().map_err(|_| anyhow!("a panic in the daemon's network"))?
+        })
     }
 }
 
@@ -181,7 +243,16 @@ impl Ground for Docker {
     }
 
     fn close(&self) -> Result<()> {
-        self.end()
+        self.end(Signal::TERM)?;
+        // Docker leaves the bind mounts of its own network namespace, and, where it was killed once, of its root.
+        let place = &self.world.containerd.place;
+        let its = |at: &String| at.starts_with(&*place.path("docker").to_string_lossy());
+        for mount in place.new_mounts().into_iter().filter(its) {
+            if mount.contains("/docker-exec/netns/") || mount.ends_with("/docker") {
+                command::run(place.command("umount").arg(mount), b"", COMMAND)?;
+            }
+        }
+        Ok(())
     }
 
     fn log(&self) -> String {
@@ -192,7 +263,7 @@ impl Ground for Docker {
 
 impl Drop for Docker {
     fn drop(&mut self) {
-        if let Err(error) = self.end() {
+        if let Err(error) = self.close() {
             eprintln!("{error:#}");
         }
     }

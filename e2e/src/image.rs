@@ -254,7 +254,30 @@ impl Blobs {
         Ok(())
     }
 
+    fn find(&self, descriptor: &Value) -> Option<Value> {
+        let wanted = descriptor["digest"].as_str()?.strip_prefix("sha256:")?;
+        let (_, content) = self.0.iter().find(|(hash, _)| hash == wanted)?;
+        serde_json::from_slice(content).ok()
+    }
+
+    /// What Docker without the containerd image store reads of a tar file, and `docker save` writes beside a
+    /// layout: where the config and the layers of the image are. Of an index, the last image.
+    fn archive(&self, descriptor: &Value, reference: &str) -> Option<Value> {
+        let mut manifest = self.find(descriptor)?;
+        if let Some(last) = manifest["manifests"].as_array().and_then(|all| all.last()) {
+            manifest = self.find(last)?;
+        }
+        let path =
+            |of: &Value| of["digest"].as_str().map(|at| format!("blobs/{}", at.replace(':', "/")));
+        let layers: Option<Vec<String>> = manifest["layers"].as_array()?.iter().map(path).collect();
+        Some(
+            json!([{ "Config": path(&manifest["config"])?, "RepoTags": [reference], "Layers": layers? }]),
+        )
+    }
+
     fn write(&self, path: &Path, mut descriptor: Value, reference: &str) -> Result<()> {
+        let archive =
+            self.archive(&descriptor, reference).context("an image without a manifest")?;
         let tag = reference.rsplit(':').next().unwrap_or(reference);
         descriptor["annotations"] = json!({
             "io.containerd.image.name": reference, "org.opencontainers.image.ref.name": tag
@@ -264,6 +287,7 @@ impl Blobs {
         let regular = tar::EntryType::Regular;
         append(&mut tar, Path::new("oci-layout"), regular, OCI_LAYOUT.as_bytes())?;
         append(&mut tar, Path::new("index.json"), regular, index.to_string().as_bytes())?;
+        append(&mut tar, Path::new("manifest.json"), regular, archive.to_string().as_bytes())?;
         for (hash, content) in &self.0 {
             append(&mut tar, &Path::new("blobs/sha256").join(hash), regular, content)?;
         }

@@ -7,7 +7,8 @@
 //! | `WHERRY_RIG` | `~/.cache/wherry/rig`, filled by `e2e/rig/fetch.sh` |
 //! | `WHERRY_GUESTS` | `~/.cache/wherry/guests`, filled by the `guests` program |
 //! | `WHERRY_CONTAINERD` | `2.4`; also `1.7` and `2.1` |
-//! | `WHERRY_DOCKER` | `29`; also `28` |
+//! | `WHERRY_DOCKER` | `29`; also `26` and `28` |
+//! | `WHERRY_DOCKER_STORE` | `containerd`, its image store; also `docker`, Docker's own |
 //! | `WHERRY_RUNTIME` | `wherry`; `runc` runs the same programs, built for this machine, as a control |
 
 //! | `WHERRY_CGROUPS` | `cgroupfs`; also `systemd`, where that runs the machine ([`crate::cgroups`]) |

@@ -21,12 +21,19 @@ use crate::{guests, leaks};
 #[derive(Debug)]
 pub struct World {
     pub containerd: Containerd,
+    /// Whether an image that is packed is made known to containerd.
+    imports: bool,
     images: Mutex<HashMap<String, Image>>,
 }
 
 impl World {
     pub fn new(containerd: Containerd) -> World {
-        World { containerd, images: Mutex::default() }
+        World { containerd, imports: true, images: Mutex::default() }
+    }
+
+    /// Images are packed only: whoever runs them loads them in its own way.
+    pub fn that_packs(containerd: Containerd) -> World {
+        World { imports: false, ..World::new(containerd) }
     }
 
     pub fn runtime(&self) -> Runtime {
@@ -54,7 +61,9 @@ impl World {
         }
         let name = format!("image-{}.tar", images.len());
         let image = recipe.pack(&self.containerd.place.path(&name))?;
-        self.containerd.import(&image).with_context(|| image.reference.clone())?;
+        if self.imports {
+            self.containerd.import(&image).with_context(|| image.reference.clone())?;
+        }
         images.insert(image.reference.clone(), image.clone());
         Ok(image)
     }
