@@ -70,7 +70,7 @@ boot() {
   timeout --foreground "${limit}m" qemu-system-x86_64 -accel "${WHERRY_ACCEL:-tcg,thread=multi}" -cpu max \
     -smp "$(nproc)" -m 4096 -nographic -no-reboot -net none \
     -kernel "$machine/vmlinuz" -initrd "$machine/initrd.img" \
-    -append "console=ttyS0 root=/dev/vda rw quiet panic=-1 systemd.show_status=no $emulated" \
+    -append "console=ttyS0 root=/dev/vda rw panic=-1 loglevel=1 systemd.show_status=no $emulated" \
     -drive "file=$machine/root.img,format=raw,if=virtio,snapshot=on" \
     -drive "file=$work/disk.img,format=raw,if=virtio,cache=unsafe" </dev/null
 }

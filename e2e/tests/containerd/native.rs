@@ -138,10 +138,14 @@ fn metrics(world: &World) -> Result<()> {
 }
 
 fn out_of_memory(world: &World) -> Result<()> {
-    let events = world.containerd.client().events()?;
     // A line without end, all of which has to be kept.
-    let taking = shell(world, "exec busybox tail /dev/zero")?.memory(32 << 20);
-    let mut task = taking.create(&world.containerd)?;
+    killed_for_memory(world, shell(world, "exec busybox tail /dev/zero")?)
+}
+
+/// It takes more than 32 MB, and the kernel ends it: the reason comes before the exit.
+pub(crate) fn killed_for_memory(world: &World, taking: Container) -> Result<()> {
+    let events = world.containerd.client().events()?;
+    let mut task = taking.memory(32 << 20).create(&world.containerd)?;
     task.start()?;
     ensure!(task.wait(RUN)? == 137);
     task.delete()?;

@@ -9,6 +9,7 @@ use wherry_e2e::suite::{Case, For, World};
 use wherry_e2e::task::RUN;
 
 use crate::examples::is;
+use crate::native::killed_for_memory;
 
 pub(crate) const CASES: &[Case] = &[
     ("the_root_can_be_written", For::Any, |w| {
@@ -67,6 +68,10 @@ pub(crate) const CASES: &[Case] = &[
         let done = w.guest("oom")?.memory(64 << 20).run(&w.containerd)?;
         ensure!([134, 137].contains(&done.code) && done.stdout == "taking\n", "{done}");
         Ok(())
+    }),
+    // Files in memory: no memory.grow is refused before.
+    ("want_of_memory_is_told_before_the_end", For::Any, |w| {
+        killed_for_memory(w, w.guest("oom")?.args(&["files", "/dev/shm"]))
     }),
     ("limits_are_in_the_cgroup", For::Any, limits),
     ("a_cgroup_with_somebody_in_it_is_refused", For::Any, taken_cgroup),
