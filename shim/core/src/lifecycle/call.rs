@@ -274,6 +274,8 @@ impl Task {
             Phase::Creating { .. } | Phase::Undoing { .. } | Phase::Created | Phase::Starting => {
                 (Status::Created, None)
             }
+            // It ends without ever having run, and its execs are not told to have ended yet.
+            Phase::Ending { .. } if !self.started => (Status::Created, None),
             Phase::Running | Phase::Ending { .. } => (Status::Running, None),
             Phase::Paused => (Status::Paused, None),
             Phase::Stopped { exit } => (Status::Stopped, Some(exit)),

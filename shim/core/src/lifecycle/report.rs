@@ -149,6 +149,7 @@ impl Task {
     fn released(&mut self, failure: Option<Denied>) -> Next {
         let (mut effects, phase) = match (failure, self.starting) {
             (None, _) => {
+                self.started = true;
                 let start = Notice::Start { id: self.id.clone(), pid: self.known_pid() };
                 let hooks = Effect::Poststart { id: self.id.clone() };
                 (vec![Effect::Publish { notice: start }, hooks], Phase::Running)

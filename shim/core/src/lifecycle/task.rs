@@ -24,6 +24,7 @@ pub(super) struct Task {
     /// the other still to come.
     pub(super) gone: Option<(Exit, bool)>,
     pub(super) oom_told: bool,
+    pub(super) started: bool,
     /// Calls of `Pause` that wait for execs to be started: a process that is born into a frozen cgroup gets no
     /// further, and who started it would wait until the task is resumed.
     pub(super) pausing: Vec<Ticket>,
@@ -105,6 +106,7 @@ impl Task {
             starting: None,
             gone: None,
             oom_told: false,
+            started: false,
             pausing: Vec::new(),
             freezing: 0,
         }

@@ -564,6 +564,22 @@ fn pause_and_resume() {
     );
 }
 
+#[test]
+fn a_task_that_ends_unstarted_never_ran() {
+    check(
+        "up exec:a e-start:a e-started:a signal:15 state e-exit:a state",
+        expect![[r#"
+        exec:a     add(a) ExecAdded(a) 2=ok
+        e-start:a  start(a)…
+        e-started:a ExecStarted(a) 3=pid(8)
+        signal:15  signal-all:9
+        state      4=Created
+        e-exit:a   Exit(a):3 Exit:143
+        state      5=Stopped 143
+    "#]],
+    );
+}
+
 /// A process that is born into a frozen cgroup gets no further: whoever had started it waited until the task was
 /// resumed (found by the storm, `e2e/tests/storm`).
 #[test]
