@@ -195,6 +195,8 @@ impl Tale {
                     tale.ends.extend(tale.inner.and_then(Inner::own_end));
                     if tale.inner == Some(Inner::Itself) {
                         tale.ends.extend(self.program.own_end());
+                        // The port is taken.
+                        tale.ends.extend((self.program == Program::Service).then_some(1));
                     }
                 }
                 (Some(exec), Verb::Kill { signal, .. }) if *signal != 0 && *signal != 28 => {
@@ -244,7 +246,7 @@ impl Tale {
             return ok.into_iter().chain([world]).collect();
         }
         match &heard.answer {
-            answer if !answer.is_ok() => match refused {
+            answer if !answer.is_ok() => match refused || self.is_ending(world) {
                 true => vec![world],
                 false => vec![],
             },
@@ -263,6 +265,11 @@ impl Tale {
             }
             _ => ok.into_iter().collect(),
         }
+    }
+
+    /// Init may be gone, and not told to be before its execs are: most is refused then.
+    fn is_ending(&self, world: World) -> bool {
+        !self.ends.is_empty() && world.execs.contains(&Life::Running)
     }
 
     /// The world after the call if it is done, and whether it may be refused.

@@ -26,6 +26,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Slot {
     pub(crate) tale: Tale,
     pub(crate) made: Option<Made>,
+    /// It was made for the calls that are under way: two tasks that are wanted at once are of one container.
+    fresh: bool,
     pub(crate) waiters: Vec<Waiter>,
     /// Of the task and its execs, until it is gone.
     pub(crate) pipes: Vec<Pipes>,
@@ -89,6 +91,7 @@ impl<'w> Field<'w> {
             }
         }
         let (answers, struck) = self.at_once(&ready, one.blow);
+        self.slots.iter_mut().for_each(|slot| slot.fresh = false);
         for (op, answer, took) in &answers {
             self.tally.note(format!("{op}: {} in {took:.0?}", told(answer)));
             self.tally.call(op.verb.word(), answer.is_ok(), *took);
@@ -182,7 +185,7 @@ impl<'w> Field<'w> {
 
     /// The container for a task: a new one, unless there may still be a task of the last.
     fn container(&mut self, slot: usize, wanted: Program) -> Result<Program> {
-        if !self.slots[slot].tale.is_gone()
+        if (!self.slots[slot].tale.is_gone() || self.slots[slot].fresh)
             && let Some(made) = &self.slots[slot].made
         {
             return Ok(made.program);
@@ -208,6 +211,7 @@ impl<'w> Field<'w> {
         let mounts = client.prepare_snapshot(&id(slot), &image.chain_id)?;
         self.slots[slot].made = Some(Made { program: wanted, mounts });
         self.slots[slot].ended = None;
+        self.slots[slot].fresh = true;
         Ok(wanted)
     }
 
