@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use wherry_sandbox::process::dies_with_us;
 
 /// More of a program's stderr is not kept.
 const MAX_SAID: usize = 64 << 10;
@@ -62,6 +63,7 @@ pub(crate) fn run_on_own_streams(
 ) -> Result<Ended, String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let failed = |e: std::io::Error| format!("cannot run {name}: {e}");
+    dies_with_us(&mut command);
     let mut child = command.spawn().map_err(failed)?;
     // The command holds descriptors that are the child's alone now.
     drop(command);

@@ -2,6 +2,10 @@
 //! of a pod.
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 
 use crate::error::Doing;
 use crate::{Error, Result};
@@ -28,6 +32,22 @@ pub fn fork() -> Result<Fork> {
         child if child > 0 => Ok(Fork::Parent { child: child.unsigned_abs() }),
         _ => Err(std::io::Error::last_os_error()).doing(|| "forking".into()),
     }
+}
+
+/// Has the program killed as soon as the thread that starts it has ended, and so with this process, however that
+/// ends: whoever cleans up after us can't know of a program that was started and not yet written down.
+pub fn dies_with_us(command: &mut Command) {
+    let us = getpid();
+    let bind = move || {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        // We may have ended before the kernel was told.
+        if getppid() != Some(us) {
+            return Err(std::io::ErrorKind::BrokenPipe.into());
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes two system calls, and allocates nothing.
+    unsafe { command.pre_exec(bind) };
 }
 
 /// Sends a signal by its number, real-time ones included. A process that has ended is no failure.
@@ -78,5 +98,23 @@ impl Pausing {
         let mut signal = 0;
         // SAFETY: both live in this frame and in `self`.
         while unsafe { libc::sigwait(&raw const self.0, &raw mut signal) } != 0 {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn a_program_dies_with_the_thread_that_started_it() {
+        let start = || {
+            let mut command = Command::new("sleep");
+            dies_with_us(command.arg("600"));
+            command.spawn().unwrap()
+        };
+        let mut child = std::thread::spawn(start).join().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(9));
     }
 }
