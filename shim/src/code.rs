@@ -122,11 +122,20 @@ fn of(
         engine: engine.clone(),
         digest: digest.to_string(),
     };
-    match cache.fill(&engine, &digest, |output| compile(wanted, &filling, &copy, output)) {
+    let pause = |time| match wanted.abort.is_told_within(time) {
+        true => Err(given_up(wanted)),
+        false => Ok(()),
+    };
+    let compile = |output: &File| compile(wanted, &filling, &copy, output);
+    match cache.fill_while(&engine, &digest, pause, compile) {
         Ok(entry) => Ok(entry.into()),
         Err(FillError::Compile(denied)) => Err(denied),
         Err(FillError::Cache(error)) => Err(unusable(&error)),
     }
+}
+
+fn given_up(wanted: &Wanted<'_>) -> Denied {
+    Denied::new(Code::FailedPrecondition, format!("{}: was given up", wanted.name))
 }
 
 /// The file's bytes as they are now, in memory, for ever (memfd_create(2), "File sealing").
@@ -174,7 +183,7 @@ fn compile(
         )
     })?;
     let Some(_turn) = turn else {
-        return Err(Denied::new(Code::FailedPrecondition, format!("{name}: was given up")));
+        return Err(given_up(wanted));
     };
     let started = |pid| (wanted.compiling)(pid, filling);
     let ended = limited::run(command, limit, wanted.abort, &started).map_err(|why| {

@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 use rustix::fs::{
     AtFlags, CWD, FlockOperation, Mode, OFlags, fchmod, flock, fstat, fstatvfs, linkat, mkdirat,
@@ -22,6 +23,9 @@ use wherry_core::plan::Profile;
 
 use crate::entry::{Place, Sidecar};
 use crate::{Cache, Digest, Entry, Error, FillError, made};
+
+/// How often who waits looks again: little beside what a compiler takes.
+const LOOK: Duration = Duration::from_millis(10);
 
 impl Cache {
     /// The entry for `digest`, compiled by `compile` unless somebody else just did.
@@ -34,10 +38,31 @@ impl Cache {
         digest: &Digest,
         compile: impl FnOnce(&File) -> Result<Profile, E>,
     ) -> Result<Entry, FillError<E>> {
+        let pause = |time| {
+            std::thread::sleep(time);
+            Ok(())
+        };
+        self.fill_while(engine, digest, pause, compile)
+    }
+
+    /// As [`Cache::fill`], but who waits for another one is asked again and again to `pause` until the next look, and
+    /// may end the waiting by an error.
+    pub fn fill_while<E>(
+        &self,
+        engine: &str,
+        digest: &Digest,
+        pause: impl Fn(Duration) -> Result<(), E>,
+        compile: impl FnOnce(&File) -> Result<Profile, E>,
+    ) -> Result<Entry, FillError<E>> {
         let place = self.at(engine, digest)?;
         let folder = made(mkdirat(&self.dir, engine, Mode::RWXU));
         folder.map_err(|e| Error::write(self.path.join(engine), e.into()))?;
-        let lock = Lock::take(place)?;
+        let lock = loop {
+            match Lock::try_take(place)? {
+                Some(lock) => break lock,
+                None => pause(LOOK).map_err(FillError::Compile)?,
+            }
+        };
         if let Some(entry) = place.lookup(&self.verified)? {
             return Ok(entry);
         }
@@ -167,23 +192,8 @@ pub(crate) struct Lock<'a> {
 }
 
 impl<'a> Lock<'a> {
-    /// Waits for whoever has it.
-    fn take(place: Place<'a>) -> Result<Lock<'a>, Error> {
-        loop {
-            let file = Lock::open(place)?;
-            match flock(&file, FlockOperation::LockExclusive) {
-                Ok(()) => {}
-                Err(Errno::INTR) => continue,
-                Err(error) => return Err(Error::write(place.path(".lock"), error.into())),
-            }
-            // Its last holder may have removed it while we waited: then it locks out nobody.
-            if is_current(place, &file) {
-                return Ok(Lock { place, file });
-            }
-        }
-    }
-
-    /// Takes it if nobody has it.
+    /// Takes it if nobody has it. Its last holder may remove the file between our opening and locking it: then it
+    /// locks out nobody, and is not taken.
     pub(crate) fn try_take(place: Place<'a>) -> Result<Option<Lock<'a>>, Error> {
         let file = Lock::open(place)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {

@@ -58,6 +58,15 @@ impl Effects {
         });
     }
 
+    /// runc finds out by itself that there is nothing to go into.
+    pub(super) fn abort_exec(&self, key: &Key) {
+        let guest = self.bodies.get(&key.task).filter(|body| body.native.is_none());
+        let exec = guest.and_then(|body| body.execs.get(key.exec.as_ref()?));
+        if let Some(exec) = exec {
+            exec.abort.tell();
+        }
+    }
+
     /// Keeps what starting brought, and turns it into words for the ledger.
     pub(crate) fn exec_started(&mut self, key: &Key, started: Result<Started, Denied>) -> Report {
         let name = key.exec.clone().unwrap_or_default();

@@ -84,6 +84,7 @@ impl Effects {
         match effect {
             Effect::Take { id, step } => self.take(&id, step),
             Effect::Abort { id } => self.abort(&id),
+            Effect::AbortExec { key } => self.abort_exec(&key),
             Effect::Undo { id, steps, poststop } => self.undo(&id, steps, poststop),
             Effect::Release { id } => self.release(id, events),
             Effect::Poststart { id } => self.poststart(id, events),

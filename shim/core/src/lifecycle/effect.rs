@@ -14,6 +14,10 @@ pub enum Effect {
     Abort {
         id: String,
     },
+    /// Make the start of this exec fail soon: its task has ended.
+    AbortExec {
+        key: Key,
+    },
     /// Undo these steps in this order, then run the `poststop` hooks if wanted. *Reports* `Undone`.
     Undo {
         id: String,

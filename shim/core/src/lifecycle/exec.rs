@@ -185,6 +185,16 @@ impl Task {
         (Some(phase), effects)
     }
 
+    /// Those that run are killed; those that wait for their code to be compiled need not go on.
+    pub(super) fn end_execs(&self, effects: &mut Vec<Effect>) {
+        effects.push(Effect::SignalAll { id: self.id.clone(), signal: KILL });
+        for (name, exec) in &self.execs {
+            if matches!(exec.phase, ExecPhase::Starting { .. }) {
+                effects.push(Effect::AbortExec { key: Key::exec(&self.id, name) });
+            }
+        }
+    }
+
     /// Does what `Pause` waits for, unless an exec is half started.
     pub(super) fn freeze_when_execs_stand(&mut self, effects: &mut Vec<Effect>) {
         if self.execs.values().any(|exec| matches!(exec.phase, ExecPhase::Starting { .. })) {

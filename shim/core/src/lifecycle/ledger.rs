@@ -11,6 +11,8 @@ use super::{Code, Denied, Step, Ticket};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     tasks: BTreeMap<String, Task>,
+    /// `Shutdown` was asked when nothing was left but tasks that nobody wants any more.
+    leaving: bool,
 }
 
 impl Ledger {
@@ -42,6 +44,8 @@ impl Ledger {
                 if self.tasks.is_empty() {
                     effects.push(Effect::Leave);
                 }
+                // It asks once, also for a task whose creation was given up and is still being undone.
+                self.leaving = self.tasks.values().all(Task::is_given_up);
                 Ok(effects)
             }
             Call::Task { id, call } => {
@@ -72,6 +76,7 @@ impl Ledger {
                 "a container cannot be restored from a checkpoint",
             ));
         }
+        self.leaving = false;
         let task = Task::new(&id, creation, ticket);
         let first = task.take(Step::Plan);
         self.tasks.insert(id, task);
@@ -80,8 +85,11 @@ impl Ledger {
 
     fn report(&mut self, id: &str, report: Report) -> Vec<Effect> {
         let Some(task) = self.tasks.get_mut(id) else { return unclaimed(id, report) };
-        let (phase, effects) = task.report(report);
+        let (phase, mut effects) = task.report(report);
         self.settle(id, phase);
+        if self.leaving && self.tasks.is_empty() {
+            effects.push(Effect::Leave);
+        }
         effects
     }
 
@@ -116,6 +124,12 @@ fn unclaimed(id: &str, report: Report) -> Vec<Effect> {
 }
 
 impl Task {
+    /// It is not there yet, and never will be.
+    fn is_given_up(&self) -> bool {
+        use super::task::Phase;
+        matches!(self.phase, Phase::Undoing { .. } | Phase::Creating { cancel: Some(_), .. })
+    }
+
     /// A pid is told only once it is the container's for sure.
     fn connected_pid(&self) -> u32 {
         use super::task::Phase;

@@ -2,7 +2,7 @@
 
 use super::effect::{Answer, Effect, Notice};
 use super::event::{Ended, Exit, Report};
-use super::task::{KILL, Next, Phase, Stage, Task, Undo, reply};
+use super::task::{Next, Phase, Stage, Task, Undo, reply};
 use super::{Code, Denied, Step, Ticket};
 
 impl Task {
@@ -70,7 +70,7 @@ impl Task {
                 let mut effects = vec![];
                 if self.has_live_execs() {
                     self.gone = Some((exit, oom));
-                    effects.push(Effect::SignalAll { id: self.id.clone(), signal: KILL });
+                    self.end_execs(&mut effects);
                     let stage = Stage::Kill;
                     return (Some(Phase::Deleting { ticket, also, stage }), effects);
                 }

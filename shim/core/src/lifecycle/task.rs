@@ -147,7 +147,7 @@ impl Task {
         let pausing = self.pausing.drain(..);
         effects.extend(pausing.map(|ticket| reply(ticket, Answer::Denied(stopped.clone()))));
         if self.has_live_execs() {
-            effects.push(Effect::SignalAll { id: self.id.clone(), signal: KILL });
+            self.end_execs(effects);
             return Phase::Ending { exit };
         }
         self.tell_exit(exit, effects);

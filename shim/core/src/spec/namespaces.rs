@@ -132,9 +132,9 @@ pub(super) fn sysctl(
         no_nul(&field, key)?;
         no_nul(&field, value)?;
         let dotted = dotted(key);
-        // Both separators become `/`, and two dots would lead out.
-        if key.contains("..") {
-            return Err(invalid(field, "leaves /proc/sys"));
+        // The other separator is part of a name, so that two slashes are two dots of a path.
+        if dotted.split('.').any(|name| matches!(name, "" | "/" | "//")) {
+            return Err(invalid(field, "is no path below /proc/sys"));
         }
         let (kind, name) = match owner(&dotted) {
             Some(owner) => owner,

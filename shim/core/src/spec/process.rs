@@ -127,6 +127,16 @@ pub(super) fn user(process: &Process) -> Result<User, Refusal> {
             format!("is {umask:#o}: it must be at most 0o777"),
         ));
     }
+    let groups = user.additional_gids().iter().flatten().map(|gid| ("additionalGids", *gid));
+    for (field, id) in [("uid", user.uid()), ("gid", user.gid())].into_iter().chain(groups) {
+        // It means "leave it as it is" (setresuid(2)), which is root.
+        if id == u32::MAX {
+            return Err(invalid(
+                format!("process.user.{field}"),
+                format!("is {id}, which is no id: the highest is {}", u32::MAX - 1),
+            ));
+        }
+    }
     Ok(User {
         uid: user.uid(),
         gid: user.gid(),

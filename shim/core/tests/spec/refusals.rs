@@ -203,6 +203,10 @@ fn namespaces_and_what_needs_them() {
             ("/linux/sysctl", r#"{"kernel.domainname": "x"}"#),
             ("/linux/sysctl", r#"{"vm.swappiness": "1"}"#),
             ("/linux/sysctl", r#"{"net/../vm/swappiness": "1"}"#),
+            ("/linux/sysctl", r#"{"net.//.kernel.core_pattern": "1"}"#),
+            ("/linux/sysctl", r#"{"net./.kernel.core_pattern": "1"}"#),
+            ("/linux/sysctl", r#"{"net/./core/somaxconn": "1"}"#),
+            ("/linux/sysctl", r#"{"net..core.somaxconn": "1"}"#),
         ],
         expect![[r#"
             Invalid: linux.namespaces[2] is a second pid namespace: give each kind once
@@ -220,7 +224,11 @@ fn namespaces_and_what_needs_them() {
             Invalid: linux.sysctl[kernel.hostname] is what the field hostname is for
             Invalid: linux.sysctl[kernel.domainname] would change the node: it needs a uts namespace in linux.namespaces
             Invalid: linux.sysctl[vm.swappiness] is not kept apart by any namespace: it would change the node
-            Invalid: linux.sysctl[net/../vm/swappiness] leaves /proc/sys
+            Invalid: linux.sysctl[net/../vm/swappiness] is no path below /proc/sys
+            Invalid: linux.sysctl[net.//.kernel.core_pattern] is no path below /proc/sys
+            Invalid: linux.sysctl[net./.kernel.core_pattern] is no path below /proc/sys
+            Invalid: linux.sysctl[net/./core/somaxconn] is no path below /proc/sys
+            Invalid: linux.sysctl[net..core.somaxconn] is no path below /proc/sys
         "#]],
     );
 }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::LinuxNamespaceType as Kind;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -83,6 +83,9 @@ pub(super) fn set_sysctls(sandbox: &plan::Sandbox, host: &Host, root: Option<&Ro
     let settings = own.as_ref().unwrap_or(&host.proc_sys);
     for (key, value) in &sandbox.sysctl {
         let path: PathBuf = path_of(key).into();
+        if !path.components().all(|part| matches!(part, Component::Normal(_))) {
+            return Err(Error::Refused(format!("linux.sysctl {key} is no path below /proc/sys")));
+        }
         let write = || -> std::io::Result<()> {
             let flags = OFlags::WRONLY | OFlags::CLOEXEC;
             let stay = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;

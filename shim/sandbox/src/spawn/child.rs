@@ -44,7 +44,13 @@ impl<'a> Birth<'a> {
         let (mut new_kinds, mut new_cgroup) = (0, false);
         for namespace in &sandbox.namespaces {
             match &namespace.path {
-                Some(path) => joins.push(Join::open(namespace.kind, path)?),
+                Some(path) => {
+                    let join = Join::open(namespace.kind, path)?;
+                    if namespace.kind == Kind::Network {
+                        refuse_the_nodes_own(&join.fd, sandbox)?;
+                    }
+                    joins.push(join);
+                }
                 None if namespace.kind == Kind::Cgroup => new_cgroup = true,
                 None => new_kinds |= namespace.kind as u64,
             }
@@ -201,6 +207,24 @@ impl Join {
         let what = what.chars().filter(|c| !matches!(c, '"' | '\\' | '\0'..='\x1f')).collect();
         Ok(Join { kind: kind as i32, fd, what })
     }
+}
+
+/// A path may lead to the node's own network, whose settings are not the container's to change (runc,
+/// `libcontainer/configs/validate`, `sysctl`).
+fn refuse_the_nodes_own(network: &OwnedFd, sandbox: &plan::Sandbox) -> Result<()> {
+    let sets = |key: &String| key.starts_with("net.") || key.starts_with("net/");
+    let Some(key) = sandbox.sysctl.keys().find(|key| sets(key)) else { return Ok(()) };
+    let doing = || "looking at the network namespace of linux.namespaces".to_owned();
+    let (theirs, own) = (
+        rustix::fs::fstat(network).doing(doing)?,
+        rustix::fs::stat("/proc/self/ns/net").doing(doing)?,
+    );
+    if (theirs.st_dev, theirs.st_ino) == (own.st_dev, own.st_ino) {
+        return Err(Error::Refused(format!(
+            "linux.sysctl {key} would change the node: the network namespace of linux.namespaces is its own"
+        )));
+    }
+    Ok(())
 }
 
 /// The words of errno(3) for what can happen before exec: formatting would need memory.

@@ -217,14 +217,14 @@ fn a_failed_creation_is_undone_in_reverse_and_then_answered() {
     check(
         "create done done fail shutdown undone shutdown",
         expect![[r#"
-        create     Plan…
-        done       Rootfs…
-        done       Code…
-        fail       undo[Rootfs, Plan]
-        shutdown   2=ok
-        undone     1=InvalidArgument(args[0] is not there)
-        shutdown   3=ok leave
-    "#]],
+            create     Plan…
+            done       Rootfs…
+            done       Code…
+            fail       undo[Rootfs, Plan]
+            shutdown   2=ok
+            undone     1=InvalidArgument(args[0] is not there) leave
+            shutdown   3=ok leave
+        "#]],
     );
     check(
         "create done done done done done fail exit:126 undone create",
@@ -614,14 +614,14 @@ fn a_pause_waits_for_execs_that_are_being_started() {
     check(
         "run exec:a e-start:a pause pause exit:0 e-started:a e-exit:a",
         expect![[r#"
-        exec:a     add(a) ExecAdded(a) 3=ok
-        e-start:a  start(a)…
-        pause     
-        pause     
-        exit:0     5=FailedPrecondition(cannot pause a stopped process) 6=FailedPrecondition(cannot pause a stopped process) signal-all:9
-        e-started:a ExecStarted(a) 4=pid(8) signal(a):9
-        e-exit:a   Exit(a):3 Exit:0
-    "#]],
+            exec:a     add(a) ExecAdded(a) 3=ok
+            e-start:a  start(a)…
+            pause     
+            pause     
+            exit:0     5=FailedPrecondition(cannot pause a stopped process) 6=FailedPrecondition(cannot pause a stopped process) signal-all:9 abort(a)
+            e-started:a ExecStarted(a) 4=pid(8) signal(a):9
+            e-exit:a   Exit(a):3 Exit:0
+        "#]],
     );
 }
 
@@ -650,6 +650,35 @@ fn a_task_answers_about_itself_from_create_to_delete() {
         exec:e     8=FailedPrecondition(cannot exec in a stopped process)
     "#]],
     );
+}
+
+/// containerd asks once when a client gives up a creation, while that is still being undone.
+#[test]
+fn a_shim_leaves_when_the_last_given_up_creation_is_undone() {
+    check("create done delete shutdown fail-mute undone", expect![[r#"
+        create     Plan…
+        done       Rootfs…
+        delete     abort
+        shutdown   3=ok
+        fail-mute  undo[Plan]
+        undone     1=FailedPrecondition(task c was deleted while it was created) 2=NotFound(task c not found) leave
+    "#]]);
+    check("create done delete shutdown connect fail-mute undone", expect![[r#"
+        create     Plan…
+        done       Rootfs…
+        delete     abort
+        shutdown   3=ok
+        connect    4=connected(0)
+        fail-mute  undo[Plan]
+        undone     1=FailedPrecondition(task c was deleted while it was created) 2=NotFound(task c not found) leave
+    "#]]);
+    check("create done shutdown fail-mute undone", expect![[r#"
+        create     Plan…
+        done       Rootfs…
+        shutdown   2=ok
+        fail-mute  undo[Plan]
+        undone     1=Unknown(the guest process of task c ended while it was set up)
+    "#]]);
 }
 
 /// The sandbox stands before init runs, and its execs end with it.
@@ -696,27 +725,27 @@ fn an_exec_runs_in_a_created_task() {
     check(
         "up exec:a e-start:a delete signal:9 e-started:a e-exit:a drained undone",
         expect![[r#"
-        exec:a     add(a) ExecAdded(a) 2=ok
-        e-start:a  start(a)…
-        delete     signal:9
-        signal:9   signal-all:9
-        e-started:a ExecStarted(a) 3=pid(8) signal(a):9
-        e-exit:a   Exit(a):3 Exit:137 drain… deadline…
-        drained    undo[Ready, Guest, Cgroup, Code, Rootfs, Plan] poststop
-        undone     forget(a) Delete 4=deleted(137)
-    "#]],
+            exec:a     add(a) ExecAdded(a) 2=ok
+            e-start:a  start(a)…
+            delete     signal:9
+            signal:9   signal-all:9 abort(a)
+            e-started:a ExecStarted(a) 3=pid(8) signal(a):9
+            e-exit:a   Exit(a):3 Exit:137 drain… deadline…
+            drained    undo[Ready, Guest, Cgroup, Code, Rootfs, Plan] poststop
+            undone     forget(a) Delete 4=deleted(137)
+        "#]],
     );
     check(
         "up exec:a e-start:a delete signal:9 e-failed:a drained undone",
         expect![[r#"
-        exec:a     add(a) ExecAdded(a) 2=ok
-        e-start:a  start(a)…
-        delete     signal:9
-        signal:9   signal-all:9
-        e-failed:a 3=NotFound(no such program) Exit:137 drain… deadline…
-        drained    undo[Ready, Guest, Cgroup, Code, Rootfs, Plan] poststop
-        undone     forget(a) Delete 4=deleted(137)
-    "#]],
+            exec:a     add(a) ExecAdded(a) 2=ok
+            e-start:a  start(a)…
+            delete     signal:9
+            signal:9   signal-all:9 abort(a)
+            e-failed:a 3=NotFound(no such program) Exit:137 drain… deadline…
+            drained    undo[Ready, Guest, Cgroup, Code, Rootfs, Plan] poststop
+            undone     forget(a) Delete 4=deleted(137)
+        "#]],
     );
 }
 
@@ -728,7 +757,7 @@ fn an_exec_can_be_added_until_the_end_of_init_is_told() {
         expect![[r#"
             exec:a     add(a) ExecAdded(a) 3=ok
             e-start:a  start(a)…
-            exit:0     signal-all:9
+            exit:0     signal-all:9 abort(a)
             state      5=Running
             exec:b     add(b) ExecAdded(b) 6=ok
             e-start:b  7=FailedPrecondition(task c is not running)
@@ -766,7 +795,7 @@ fn the_exit_of_an_exec_is_published_before_that_of_init() {
         expect![[r#"
             exec:a     add(a) ExecAdded(a) 3=ok
             e-start:a  start(a)…
-            exit:0     signal-all:9
+            exit:0     signal-all:9 abort(a)
             e-started:a ExecStarted(a) 4=pid(8) signal(a):9
             e-exit:a   Exit(a):3 Exit:0
         "#]],
@@ -776,7 +805,7 @@ fn the_exit_of_an_exec_is_published_before_that_of_init() {
         expect![[r#"
             exec:a     add(a) ExecAdded(a) 3=ok
             e-start:a  start(a)…
-            exit:0     signal-all:9
+            exit:0     signal-all:9 abort(a)
             e-failed:a 4=NotFound(no such program) Exit:0
         "#]],
     );

@@ -113,6 +113,7 @@ impl World {
                 | Effect::SignalAll { .. }
                 | Effect::Wake { .. }
                 | Effect::AddExec { .. }
+                | Effect::AbortExec { .. }
                 | Effect::ForgetExec { .. }
                 | Effect::CloseStdin { .. }
                 | Effect::Publish { .. }
@@ -154,6 +155,7 @@ pub(super) fn show(effects: &[Effect]) -> String {
             Effect::ReplyUpdate { ticket, .. } => write!(line, " {ticket}=update"),
             Effect::ReplyResize { ticket, .. } => write!(line, " {ticket}=resize"),
             Effect::Abort { .. } => write!(line, " abort"),
+            Effect::AbortExec { key } => write!(line, " abort{}", of(key)),
             Effect::Release { .. } => write!(line, " release…"),
             Effect::Poststart { .. } => write!(line, " poststart…"),
             Effect::Freeze { .. } => write!(line, " freeze…"),
