@@ -7,7 +7,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -30,21 +30,19 @@ pub(crate) enum Found {
 
 /// The program, if there is one.
 pub(crate) fn find(lookup: &Lookup) -> Result<Option<Found>, Denied> {
-    first(&lookup.program.candidates, |path| open(lookup, path))
+    first(&lookup.program.candidates, |path| locate(lookup, path))
 }
 
+/// The first that is there. `locate` opens without access ([`OFlags::PATH`]).
 fn first(
     candidates: &[PathBuf],
-    open: impl Fn(&Path) -> Result<File, Errno>,
+    locate: impl Fn(&Path) -> Result<OwnedFd, Errno>,
 ) -> Result<Option<Found>, Denied> {
     for candidate in candidates {
-        match open(candidate) {
-            Ok(file) => return check(file, candidate).map(Some),
+        match locate(candidate) {
+            Ok(located) => return check(open(&located, candidate)?, candidate).map(Some),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => {}
-            Err(errno) => {
-                let sentence = format!("cannot open the program {}: {errno}", candidate.display());
-                return Err(Denied::new(Code::FailedPrecondition, sentence));
-            }
+            Err(errno) => return Err(cannot_open(candidate, errno)),
         }
     }
     Ok(None)
@@ -61,8 +59,7 @@ pub(crate) fn root_of(pid: u32) -> Result<OwnedFd, Denied> {
 
 /// As [`find`], in a Wasm container that runs: nothing native is run beside its guest.
 pub(crate) fn find_in(root: BorrowedFd<'_>, program: &Program) -> Result<Option<File>, Denied> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    match first(&program.candidates, |path| open_in_root(root, path, flags).map(File::from))? {
+    match first(&program.candidates, |path| open_in_root(root, path, OFlags::PATH))? {
         None => Ok(None),
         Some(Found::Wasm(file)) => Ok(Some(file)),
         Some(Found::Native { sentence }) => {
@@ -126,29 +123,42 @@ fn not_a_file_to_go(path: &Path, folder: bool) -> String {
     format!("exec: {:?}: {what}: permission denied", path.display().to_string())
 }
 
-fn open(lookup: &Lookup, candidate: &Path) -> Result<File, Errno> {
+fn cannot_open(path: &Path, errno: Errno) -> Denied {
+    let sentence = format!("cannot open the program {}: {errno}", path.display());
+    Denied::new(Code::FailedPrecondition, sentence)
+}
+
+fn locate(lookup: &Lookup, candidate: &Path) -> Result<OwnedFd, Errno> {
     let (base, rest) = lookup.place(candidate);
     let Some(base) = base else { return Err(Errno::NOENT) };
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
     if rest.as_os_str().is_empty() {
         // A bind mount of the file itself.
-        return rustix::fs::open(base, flags, Mode::empty()).map(File::from);
+        return rustix::fs::open(base, flags, Mode::empty());
     }
-    let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let base = rustix::fs::openat(CWD, base, folder, Mode::empty())?;
-    open_in_root(base.as_fd(), &rest, flags).map(File::from)
+    let base = rustix::fs::openat(CWD, base, flags | OFlags::DIRECTORY, Mode::empty())?;
+    open_in_root(base.as_fd(), &rest, flags)
+}
+
+/// Opens what was located, if it is a regular file.
+///
+/// The image chose it, and the shim is root in no device cgroup: to open a device, even for no more
+/// than a look at its kind, already runs the driver. What `located` holds is the same file when it is
+/// opened by its number (proc_pid_fd(5)), whatever its name leads to by then.
+fn open(located: &OwnedFd, path: &Path) -> Result<File, Denied> {
+    let stat = rustix::fs::fstat(located).map_err(|errno| cannot_open(path, errno))?;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    if !kind.is_file() {
+        return Err(Denied::new(Code::InvalidArgument, not_a_file_to_go(path, kind.is_dir())));
+    }
+    let itself = format!("/proc/self/fd/{}", located.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(itself, flags, Mode::empty());
+    opened.map(File::from).map_err(|errno| cannot_open(path, errno))
 }
 
 fn check(file: File, path: &Path) -> Result<Found, Denied> {
     let denied = |code, why: String| Err(Denied::new(code, format!("{} {why}", path.display())));
-    match rustix::fs::fstat(&file) {
-        Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_file() => {}
-        Ok(stat) => {
-            let folder = FileType::from_raw_mode(stat.st_mode).is_dir();
-            return Err(Denied::new(Code::InvalidArgument, not_a_file_to_go(path, folder)));
-        }
-        Err(errno) => return denied(Code::FailedPrecondition, format!("cannot be read: {errno}")),
-    }
     let mut prefix = vec![0; PREFIX];
     let mut read = 0;
     while read < PREFIX {
@@ -173,17 +183,68 @@ fn check(file: File, path: &Path) -> Result<Found, Denied> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::{FileType, makedev, mknodat};
+    use wherry_core::spec;
+
     use super::*;
 
+    /// A bundle whose root file system is `rootfs`, and where the program is looked for in it.
+    fn lookup(bundle: &Path, program: &str) -> Lookup {
+        let json = serde_json::json!({
+            "process": { "args": [program], "cwd": "/" },
+            "root": { "path": "rootfs" },
+            "mounts": [{ "destination": "/bound", "type": "bind", "source": "rootfs/device" }],
+        });
+        spec::lookup(&json.to_string(), bundle).expect("a spec")
+    }
+
+    /// With a device that has no driver, `open` tells: it fails with ENXIO before anyone looks.
     #[test]
-    fn what_is_not_a_file_is_told_in_the_words_that_docker_makes_126_of() {
+    fn what_is_not_a_file_is_told_in_the_words_that_docker_makes_126_of_and_not_opened() {
+        let bundle = tempfile::tempdir().expect("a temporary folder");
+        let root = bundle.path().join("rootfs");
+        fs::create_dir_all(root.join("folder")).expect("made");
+        let made = |name: &str, kind, number| {
+            mknodat(CWD, root.join(name), kind, Mode::from(0o666), number)
+                .expect("root makes nodes");
+        };
+        made("device", FileType::CharacterDevice, makedev(99, 99));
+        made("disk", FileType::BlockDevice, makedev(99, 99));
+        made("fifo", FileType::Fifo, 0);
+        made("socket", FileType::Socket, 0);
+        symlink("device", root.join("link")).expect("made");
+        let here = rustix::fs::open(&root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let here = here.expect("the root");
         for (path, told) in [
-            ("/", r#"exec: "/": is a directory: permission denied"#),
-            ("/dev/null", r#"exec: "/dev/null": is not a file: permission denied"#),
+            ("/folder", "is a directory"),
+            ("/device", "is not a file"),
+            ("/link", "is not a file"),
+            ("/disk", "is not a file"),
+            ("/fifo", "is not a file"),
+            ("/socket", "is not a file"),
         ] {
-            let file = File::open(path).expect("every machine has it");
-            let denied = check(file, Path::new(path)).expect_err("no program");
+            let told = format!("exec: {path:?}: {told}: permission denied");
+            let lookup = lookup(bundle.path(), path);
+            assert_eq!(find(&lookup).expect_err("no program").to_string(), told);
+            let denied = find_in(here.as_fd(), &lookup.program).expect_err("no program");
             assert_eq!(denied.to_string(), told);
         }
+        let denied = find(&lookup(bundle.path(), "/bound")).expect_err("no program");
+        assert_eq!(denied.to_string(), r#"exec: "/bound": is not a file: permission denied"#);
+    }
+
+    #[test]
+    fn a_file_is_found_open_behind_links_of_the_image() {
+        let bundle = tempfile::tempdir().expect("a temporary folder");
+        let root = bundle.path().join("rootfs");
+        fs::create_dir_all(&root).expect("made");
+        fs::write(root.join("app.wasm"), b"\0asm\x01\0\0\0").expect("written");
+        symlink("/app.wasm", root.join("link")).expect("made");
+        let found = find(&lookup(bundle.path(), "/link")).expect("no refusal");
+        let Some(Found::Wasm(file)) = found else { panic!("{found:?}") };
+        assert_eq!(file.metadata().expect("open").len(), 8);
     }
 }
