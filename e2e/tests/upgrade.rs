@@ -23,7 +23,9 @@ use wherry_e2e::suite::World;
 use wherry_e2e::task::{Container, RUN, Task};
 use wherry_e2e::{guests, http, leaks};
 
-const CASES: &[(&str, fn(&mut World, &Path) -> Result<()>)] = &[
+type Case = (&'static str, fn(&mut World, &Path) -> Result<()>);
+
+const CASES: &[Case] = &[
     ("containerd_1_7_becomes_2_4_under_containers", containerd_upgraded),
     ("our_programs_are_replaced_under_containers", programs_replaced),
     ("a_minute_without_containerd_loses_no_line", a_minute_without),
@@ -33,7 +35,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Two of them start with the oldest containerd, and all count processes.
     arguments.test_threads = Some(1);
-    let trial = |(name, case): &(&str, fn(&mut World, &Path) -> Result<()>)| {
+    let trial = |(name, case): &Case| {
         let case = *case;
         Trial::test(*name, move || on_a_world(case).map_err(|e| Failed::from(format!("{e:#}"))))
     };

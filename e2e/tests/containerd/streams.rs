@@ -29,7 +29,6 @@ pub(crate) const CASES: &[Case] = &[
     ("a_log_goes_to_a_program", For::Any, program_log),
     ("a_terminals_log_goes_to_a_program", For::Any, terminal_log),
     ("output_waits_for_its_reader", For::Any, read_late),
-    ("output_of_a_program_that_has_ended_waits_for_its_reader", For::Any, read_after_the_end),
     ("output_that_nobody_reads_holds_up_nobody_else", For::Any, never_read),
 ];
 
@@ -149,17 +148,6 @@ fn read_late(world: &World) -> Result<()> {
     let (stdout, stderr) = task.output();
     let (lines, errors) = (stdout.lines().count(), stderr.lines().count());
     ensure!((lines, errors) == (COUNT, COUNT / 10), "{lines} lines and {errors}");
-    Ok(())
-}
-
-fn read_after_the_end(world: &World) -> Result<()> {
-    let mut task = world.guest("hello")?.args(&["later"]).unread().create(&world.containerd)?;
-    task.start()?;
-    ensure!(task.wait(RUN)? == 0);
-    task.read();
-    task.says("later")?;
-    task.delete()?;
-    ensure!(task.output() == ("Hello, later!\n".to_string(), String::new()));
     Ok(())
 }
 
