@@ -9,7 +9,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use wasmtime::ResourceLimiter;
+use wasmtime::component::Component;
+use wasmtime::{Module, ResourceLimiter, ResourcesRequired};
 use wherry_core::plan::Run;
 
 /// What this process needs beside its guests: 1 to 2 MB of its own, stacks, the kernel's tables.
@@ -83,16 +84,68 @@ fn limit(text: &str) -> Option<Limit> {
 /// More than any machine has.
 const UNLIMITED_FROM: u64 = 1 << 60;
 
+/// The largest element of a table: a function's is a pointer, a continuation's two.
+const ELEMENT_BYTES: usize = 16;
+
+/// What a program declares and a store is thus asked for while it instantiates it, each once and
+/// before any function of the instance runs.
+///
+/// That a memory grows from nothing does not tell a declaration: `(memory 0)` grows from nothing
+/// later, too, and in a start function while the store is still being instantiated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Declared {
+    memories: u32,
+    tables: u32,
+}
+
+impl Declared {
+    pub(crate) fn by_module(module: &Module) -> Declared {
+        Declared::of(&module.resources_required())
+    }
+
+    /// Of a component that imports modules nothing is known; nothing provides such imports either.
+    pub(crate) fn by_component(component: &Component) -> Declared {
+        component.resources_required().as_ref().map(Declared::of).unwrap_or_default()
+    }
+
+    fn of(required: &ResourcesRequired) -> Declared {
+        Declared { memories: required.num_memories, tables: required.num_tables }
+    }
+}
+
 /// One store's part of the budget.
 pub(crate) struct Memory {
     budget: Budget,
+    /// What is still to be instantiated.
+    declared: Declared,
     held: usize,
 }
 
 impl Memory {
-    pub(crate) fn new(budget: Budget) -> Memory {
-        Memory { budget, held: 0 }
+    pub(crate) fn new(budget: Budget, declared: Declared) -> Memory {
+        Memory { budget, declared, held: 0 }
     }
+
+    /// What is declared need not be touched: a large memory is not refused for its size.
+    fn declare(&mut self, bytes: usize) {
+        self.held = self.held.saturating_add(bytes);
+        self.budget.0.taken.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn grow(&mut self, bytes: usize) -> bool {
+        let granted = self.budget.take(bytes);
+        if granted {
+            self.held += bytes;
+        }
+        granted
+    }
+}
+
+/// Takes one of what is left; false if nothing is.
+fn take_one(left: &mut u32) -> bool {
+    let one_less = left.checked_sub(1);
+    *left = one_less.unwrap_or(0);
+    one_less.is_some()
 }
 
 impl ResourceLimiter for Memory {
@@ -100,29 +153,29 @@ impl ResourceLimiter for Memory {
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let more = desired.saturating_sub(current);
-        if current == 0 {
-            // What is declared need not be touched: a large memory is not refused for its size.
-            self.held += more;
-            self.budget.0.taken.fetch_add(more, Ordering::Relaxed);
+        if current == 0 && take_one(&mut self.declared.memories) {
+            self.declare(more);
             return Ok(true);
         }
-        let granted = self.budget.take(more);
-        if granted {
-            self.held += more;
-        }
-        Ok(granted)
+        // Wasmtime refuses it after us, and what is taken by then would stay taken.
+        Ok(maximum.is_none_or(|maximum| desired <= maximum) && self.grow(more))
     }
 
     fn table_growing(
         &mut self,
-        _current: usize,
-        _desired: usize,
-        _maximum: Option<usize>,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(true)
+        let more = desired.saturating_sub(current).saturating_mul(ELEMENT_BYTES);
+        if current == 0 && take_one(&mut self.declared.tables) {
+            self.declare(more);
+            return Ok(true);
+        }
+        Ok(maximum.is_none_or(|maximum| desired <= maximum) && self.grow(more))
     }
 }
 

@@ -22,7 +22,7 @@ use crate::host::{self, Host, Preview1};
 use crate::http::Service;
 use crate::http::outgoing::Outgoing;
 use crate::imports;
-use crate::limits::{Budget, Memory};
+use crate::limits::{Budget, Declared, Memory};
 use crate::stdio::{Hangup, Streams};
 use crate::world::World;
 
@@ -154,7 +154,7 @@ fn load_module(
     let linker = imports::for_module(engine, &module).map_err(Refusal::surroundings)?;
     let streams = Streams::new(Hangup::Errno);
     let wasi = host::preview1(run, &streams).map_err(Refusal::surroundings)?;
-    let memory = Memory::new(budget);
+    let memory = Memory::new(budget, Declared::by_module(&module));
     let mut store = Preview1::store(engine, wasi, memory);
     if let Some(sentence) = imports::missing_in_module(&linker, &mut store, &module) {
         return Err(Refusal::Imports(sentence));
@@ -221,7 +221,7 @@ fn load_component(
     let outgoing = Outgoing::new(run);
     let store = |run| -> Result<Store<Host>, Refusal> {
         let wasi = host::command(run, &streams).map_err(Refusal::surroundings)?;
-        let memory = Memory::new(budget.clone());
+        let memory = Memory::new(budget.clone(), Declared::by_component(&component));
         Ok(Host::store(engine, wasi, outgoing.clone(), memory))
     };
     let command = match (call, world) {

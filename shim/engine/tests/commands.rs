@@ -129,6 +129,56 @@ fn memory_that_cannot_grow_is_the_guests_affair() {
     assert_eq!(show(Some(1 << 20)), "exit 0\n");
 }
 
+/// A module of `declarations` that exits with 1 if `grow` gives -1, else with 0, under 64 MiB.
+fn grown(declarations: &str, grow: &str) -> String {
+    let text = format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+            {declarations}
+            (global $got (mut i32) (i32.const 0))
+            (func $grow (global.set $got {grow}))
+            (func (export "_start")
+                (call $grow)
+                (call $exit (i32.eq (global.get $got) (i32.const -1)))))"#
+    );
+    let mut guest = Guest::new(text);
+    guest.run.memory_limit = Some(64 << 20);
+    guest.show()
+}
+
+#[test]
+fn a_memory_that_is_declared_empty_grows_within_the_limit_too() {
+    let memory = |pages: u32| format!(r#"(memory (export "memory") {pages})"#);
+    let grow = |pages: u32| format!("(memory.grow (i32.const {pages}))");
+    assert_eq!(grown(&memory(0), &grow(512)), "exit 0\n");
+    assert_eq!(grown(&memory(0), &grow(3200)), "exit 1\n");
+    assert_eq!(grown(&memory(1), &grow(3200)), "exit 1\n");
+    // In the start function the store is still being instantiated.
+    let started = format!("{} (start $grow)", memory(0));
+    assert_eq!(grown(&started, &grow(3200)), "exit 1\n");
+    // What is declared need not be touched.
+    assert_eq!(grown(&memory(3200), "(i32.const 0)"), "exit 0\n");
+}
+
+#[test]
+fn tables_grow_within_the_limit_of_memory() {
+    let table = |elements: u32| {
+        format!(r#"(memory (export "memory") 1) (table $table {elements} funcref)"#)
+    };
+    let grow =
+        |elements: u32| format!("(table.grow $table (ref.null func) (i32.const {elements}))");
+    assert_eq!(grown(&table(0), &grow(1_000_000)), "exit 0\n");
+    assert_eq!(grown(&table(0), &grow(30_000_000)), "exit 1\n");
+    assert_eq!(grown(&table(1), &grow(30_000_000)), "exit 1\n");
+}
+
+#[test]
+fn growth_beyond_the_declared_maximum_takes_nothing_from_the_limit() {
+    let refused = "(drop (memory.grow (i32.const 20)))".repeat(100);
+    let grow = format!("(block (result i32) {refused} (memory.grow (i32.const 19)))");
+    assert_eq!(grown(r#"(memory (export "memory") 1 20)"#, &grow), "exit 0\n");
+}
+
 #[test]
 fn the_limit_of_memory_is_what_the_cgroup_says_now() {
     let show = |says: &str| {

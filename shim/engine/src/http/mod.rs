@@ -33,7 +33,7 @@ use wherry_core::plan::Run;
 
 use crate::exit::{Exit, tell};
 use crate::host::{self, Host};
-use crate::limits::Budget;
+use crate::limits::{Budget, Declared};
 use crate::load::Refusal;
 use crate::stdio::Streams;
 use crate::world::World;
@@ -55,6 +55,7 @@ struct Shared {
     streams: Streams,
     outgoing: Outgoing,
     budget: Budget,
+    declared: Declared,
     permits: Arc<Semaphore>,
     places: Places,
     epochs: Epochs,
@@ -72,6 +73,7 @@ impl Service {
     ) -> Result<Service, Refusal> {
         let broken = |error: wasmtime::Error| Refusal::Imports(format!("{error:#}"));
         let instance_bytes = initial_memory(pre.component());
+        let declared = Declared::by_component(pre.component());
         let pre = match world {
             World::Service3 => ProxyPre::P3(Service3::new(pre).map_err(broken)?),
             _ => ProxyPre::P2(Proxy2::new(pre).map_err(broken)?),
@@ -88,6 +90,7 @@ impl Service {
                 streams,
                 outgoing,
                 budget,
+                declared,
                 permits: Arc::new(Semaphore::new(places.requests)),
                 places,
                 epochs: Epochs::new(engine),

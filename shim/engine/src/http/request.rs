@@ -57,7 +57,7 @@ async fn respond(
     // Held until the store is dropped: the pool has a place for each permit.
     let _permit = shared.permits.clone().acquire_owned().await?;
     let wasi = host::request(&shared.run, &shared.streams)?;
-    let memory = Memory::new(shared.budget.clone());
+    let memory = Memory::new(shared.budget.clone(), shared.declared);
     let mut store = Host::store(shared.engine(), wasi, shared.outgoing.clone(), memory);
     let _running = shared.epochs.watch(&mut store);
     let proxy = shared.pre.instantiate_async(&mut store).await?;
