@@ -16,9 +16,9 @@ export PATH := $(HOME)/.cargo/bin:/usr/local/go/bin:$(PATH)
 
 # What `make test` runs against; name fewer to be quicker: make test-containerd CONTAINERD=2.4
 CONTAINERD ?= 1.7 2.1 2.4
-DOCKER     ?= 26 28 29
-# Where Docker keeps images: containerd's own store, and the one it had before.
-STORE      ?= containerd docker
+# Docker Engine, and where it keeps images: in containerd's store, or in the one it had before. There are also
+# 26/docker and 28/docker.
+DOCKER     ?= 26/containerd 28/containerd 29/containerd 29/docker
 
 E2E := cargo test --quiet -p wherry-e2e
 
@@ -33,7 +33,7 @@ demo: toolchain programs ## runs Wasm containers on a private containerd, beside
 	@cargo run --quiet -p wherry-e2e --bin demo
 
 .PHONY: test
-test: test-unit test-containerd conformance test-crash storm-short test-docker ## every suite (root; cold up to an hour, warm in minutes)
+test: test-unit test-containerd conformance test-crash storm-short test-upgrade test-docker ## every suite (root; cold up to an hour, warm in minutes)
 
 .PHONY: test-unit
 test-unit: toolchain ## pure and kernel tests, no daemon (root; Rust)
@@ -53,6 +53,14 @@ conformance: rig guests programs ## every call in every state, beside containerd
 test-crash: rig guests programs ## kill -9 of every program at every stage leaves nothing (root)
 	for v in $(CONTAINERD); do echo "== containerd $$v"; WHERRY_CONTAINERD=$$v $(E2E) --test crash; done
 
+.PHONY: test-upgrade
+test-upgrade: rig guests programs ## containerd 1.7 becomes 2.4 under containers, and our programs others (root)
+	$(E2E) --test upgrade
+
+.PHONY: test-load
+test-load: rig guests programs ## a gigabyte through the streams, lines as fast as they come, 200 containers (root)
+	$(E2E) --test load -- --nocapture
+
 .PHONY: storm
 storm: rig guests programs ## 1,000 rounds of random calls and kill -9, nothing wedged or left (root; WHERRY_SEED= WHERRY_ROUNDS= repeat one)
 	WHERRY_CONTAINERD=$(lastword $(CONTAINERD)) WHERRY_ROUNDS=$${WHERRY_ROUNDS:-1000} \
@@ -64,8 +72,8 @@ storm-short: rig guests programs ## a hundred of these rounds, always the same (
 
 .PHONY: test-docker
 test-docker: rig guests programs ## the programs under Docker Engine 26, 28 and 29, with and without the containerd image store (root)
-	for v in $(DOCKER); do for s in $(STORE); do echo "== Docker $$v, images in $$s"; \
-	  WHERRY_DOCKER=$$v WHERRY_DOCKER_STORE=$$s $(E2E) --test docker; done; done
+	for d in $(DOCKER); do echo "== Docker $$d"; \
+	  WHERRY_DOCKER=$${d%/*} WHERRY_DOCKER_STORE=$${d#*/} $(E2E) --test docker; done
 
 .PHONY: test-client
 test-client: rig guests programs ## containerd's own suite, integration/client, on runc, native and wasmbox (root; RUNS="native")
@@ -83,12 +91,12 @@ lint: toolchain ## format, clippy, dependency rules (Rust; cargo-deny is built o
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
 	e2e/rig/deny.sh
 
-.PHONY: audit
 .PHONY: test-v2
 test-v2: guests programs ## the suites on systemd and cgroup v2, in an emulated machine (root; two hours; ROUNDS="systemd/crash")
 	e2e/rig/fetch.sh machine
 	e2e/rig/machine.sh $(ROUNDS)
 
+.PHONY: audit
 audit: toolchain ## known vulnerabilities of what we depend on (network)
 	e2e/rig/deny.sh advisories
 
