@@ -1,11 +1,13 @@
 //! What the shim and a new guest say to each other until the guest is ready.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use wherry_core::lifecycle::{Code, Denied};
 use wherry_sandbox::hooks::{self, Status};
-use wherry_sandbox::wire::{Channel, Received, Setup, SetupFds, ToGuest, ToShim};
+use wherry_sandbox::wire::{Channel, Outgoing, Received, Setup, SetupFds, ToGuest, ToShim};
 
 use crate::body::{Parked, Planned};
 use crate::code::Compiled;
@@ -52,9 +54,7 @@ pub(crate) async fn introduce(
         sources,
     };
     // A guest that is gone has perhaps said why: that is worth more than the broken pipe.
-    let sent = channel.send_setup(setup, &fds);
-    drop(fds);
-    let cannot_wait = |e: std::io::Error| invalid(format!("cannot wait for the guest: {e}"));
+    let sent = send(&channel, setup, fds).await;
     let mut channel = reaper::readable(channel).map_err(cannot_wait)?;
     let mut hook_failure = None;
     loop {
@@ -75,7 +75,7 @@ pub(crate) async fn introduce(
                 return Err(Some(Denied::new(Code::FailedPrecondition, message)));
             }
             None => {
-                sent.map_err(|e| failed(&e))?;
+                sent?;
                 return Err(hook_failure.map(|why| Denied::new(Code::FailedPrecondition, why)));
             }
         }
@@ -91,8 +91,29 @@ async fn next(channel: &mut AsyncFd<Channel>) -> Result<Option<ToShim>, Denied> 
             Received::Nothing => {}
         }
         let ready = channel.readable().await;
-        ready.map_err(|e| invalid(format!("cannot wait for the guest: {e}")))?.clear_ready();
+        ready.map_err(cannot_wait)?.clear_ready();
     }
+}
+
+/// Most setups fit into the socket. A larger one waits for its guest to read, and nobody else does:
+/// a cgroup that is throttled or frozen may keep a guest from it for as long as it likes.
+async fn send(channel: &Channel, setup: Setup, fds: SetupFds) -> Result<(), Denied> {
+    let mut setup = Outgoing::setup(setup, fds).map_err(|e| failed(&e))?;
+    if setup.try_send(channel).map_err(|e| failed(&e))? {
+        return Ok(());
+    }
+    let socket = reaper::waitable(channel.as_fd(), Interest::WRITABLE).map_err(cannot_wait)?;
+    loop {
+        let mut room = socket.writable().await.map_err(cannot_wait)?;
+        if setup.try_send(channel).map_err(|e| failed(&e))? {
+            return Ok(());
+        }
+        room.clear_ready();
+    }
+}
+
+fn cannot_wait(error: std::io::Error) -> Denied {
+    invalid(format!("cannot wait for the guest: {error}"))
 }
 
 fn run_hooks(planned: &Planned, state: &hooks::State) -> Option<String> {
@@ -113,5 +134,67 @@ pub(crate) fn hook_state(planned: &Planned, pid: u32, status: Status) -> hooks::
         pid: i32::try_from(pid).unwrap_or(0),
         bundle: planned.plan.bundle.clone(),
         annotations: planned.plan.annotations.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::OwnedFd;
+    use std::path::Path;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use wherry_core::spec::{self, Input, Options, Role};
+
+    use super::*;
+    use crate::code;
+    use crate::create::facts;
+    use crate::stdio::Ends;
+
+    /// A container whose environment is larger than a socket holds.
+    fn planned() -> Planned {
+        let json = serde_json::json!({
+            "ociVersion": "1.2.0",
+            "process": {
+                "args": ["/app.wasm"], "cwd": "/", "user": { "uid": 0, "gid": 0 },
+                "env": [format!("LARGE={}", "x".repeat(1 << 20))],
+            },
+            "root": { "path": "rootfs" },
+            "linux": { "cgroupsPath": "/wherry/large", "namespaces": [{ "type": "mount" }] },
+        });
+        let spec = spec::parse(&json.to_string()).expect("a spec");
+        let options = Options::default();
+        let bundle = Path::new("/bundle");
+        let (namespace, id) = ("default", "large");
+        let facts = facts();
+        let input = Input { spec: &spec, bundle, namespace, id, options: &options, facts };
+        let plan = spec::plan(input).expect("a plan");
+        Planned { role: Role::Program, plan, options, oci_version: "1.2.0".to_owned() }
+    }
+
+    /// It did hold up every call of the pod: the shim has one thread.
+    #[tokio::test]
+    async fn a_guest_that_does_not_read_holds_up_nobody_else() {
+        let (channel, mut guest) = Channel::pair().expect("a wire");
+        let null = || OwnedFd::from(File::open("/dev/null").expect("every machine has it"));
+        let ends = Ends { stdin: null(), stdout: null(), stderr: null(), terminal: false };
+        let parked = Parked { channel, sources: vec![null()], ends, memory: None };
+        let (somebody_else, waits) = mpsc::channel();
+        let guest = std::thread::spawn(move || {
+            let long = Duration::from_secs(10);
+            waits.recv_timeout(long).expect("the shim's thread waits for the guest alone");
+            let (setup, fds) = guest.receive_setup().expect("the setup");
+            guest.send(&ToShim::Ready, &[]).expect("the shim listens");
+            (setup.run.env[0].1.len(), fds.sources.len())
+        });
+        let code = code::none().expect("no code");
+        let served = async {
+            tokio::task::yield_now().await;
+            somebody_else.send(()).expect("the guest is there");
+        };
+        let (ready, ()) = tokio::join!(ready(Arc::new(planned()), 1, parked, code), served);
+        ready.expect("ready");
+        assert_eq!(guest.join().expect("a guest"), (1 << 20, 1));
     }
 }

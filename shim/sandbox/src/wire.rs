@@ -17,6 +17,8 @@
 //! A wire that closes means that the other side is gone. The guest blocks on it; the shim waits
 //! for readability with whatever it has and calls [`Channel::try_receive`], which never blocks.
 
+mod outgoing;
+
 use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -31,6 +33,8 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wherry_core::plan;
+
+pub use outgoing::Outgoing;
 
 use crate::error::Doing;
 use crate::{Error, Result, hooks};
@@ -101,6 +105,14 @@ pub struct SetupFds {
 }
 
 impl SetupFds {
+    fn all(&self) -> Vec<BorrowedFd<'_>> {
+        let mut all =
+            vec![self.code.as_fd(), self.stdin.as_fd(), self.stdout.as_fd(), self.stderr.as_fd()];
+        all.extend(self.memory.iter().map(AsFd::as_fd));
+        all.extend(self.sources.iter().map(AsFd::as_fd));
+        all
+    }
+
     /// Puts the streams at 0, 1 and 2, where programs look for them.
     pub fn install_streams(&self) -> Result<()> {
         rustix::stdio::dup2_stdin(&self.stdin)
@@ -169,6 +181,20 @@ impl Channel {
     /// Sends one message whole. Waits while the socket is full; a frame normally fits.
     pub fn send<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>]) -> Result<()> {
         let frame = frame(message)?;
+        let mut sent = 0;
+        while sent < frame.len() {
+            // The descriptors travel with the first byte.
+            let fds = if sent == 0 { fds } else { &[] };
+            match self.send_some(&frame[sent..], fds, SendFlags::NOSIGNAL)? {
+                0 => self.wait(rustix::event::PollFlags::OUT)?,
+                n => sent += n,
+            }
+        }
+        Ok(())
+    }
+
+    /// How many of the bytes the socket took; none if it is full and is not to be waited for.
+    fn send_some(&self, bytes: &[u8], fds: &[BorrowedFd<'_>], flags: SendFlags) -> Result<usize> {
         let mut space = vec![MaybeUninit::uninit(); SendAncillaryMessage::ScmRights(fds).size()];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
@@ -177,36 +203,21 @@ impl Channel {
                 fds.len()
             )));
         }
-        let mut rest = &frame[..];
-        while !rest.is_empty() {
-            let sent = rustix::net::sendmsg(
-                &self.fd,
-                &[IoSlice::new(rest)],
-                &mut ancillary,
-                SendFlags::NOSIGNAL,
-            );
-            match sent {
-                Ok(n) => {
-                    // The descriptors travel with the first byte.
-                    ancillary.clear();
-                    rest = &rest[n..];
-                }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => self.wait(rustix::event::PollFlags::OUT)?,
-                Err(errno) => return Err(errno).doing(|| "sending on the wire".into()),
-            }
+        let bytes = [IoSlice::new(bytes)];
+        let sent = rustix::io::retry_on_intr(|| {
+            rustix::net::sendmsg(&self.fd, &bytes, &mut ancillary, flags)
+        });
+        match sent {
+            Err(Errno::AGAIN) => Ok(0),
+            sent => sent.doing(|| "sending on the wire".into()),
         }
-        Ok(())
     }
 
-    /// Sends [`ToGuest::Setup`] with its descriptors.
+    /// Sends [`ToGuest::Setup`] with its descriptors. Waits as [`Channel::send`] does;
+    /// [`Outgoing::setup`] does not.
     pub fn send_setup(&self, mut setup: Setup, fds: &SetupFds) -> Result<()> {
         setup.memory = fds.memory.is_some();
-        let mut all =
-            vec![fds.code.as_fd(), fds.stdin.as_fd(), fds.stdout.as_fd(), fds.stderr.as_fd()];
-        all.extend(fds.memory.iter().map(AsFd::as_fd));
-        all.extend(fds.sources.iter().map(AsFd::as_fd));
-        self.send(&ToGuest::Setup(Box::new(setup)), &all)
+        self.send(&ToGuest::Setup(Box::new(setup)), &fds.all())
     }
 
     /// The next message; `None` when the other side is gone.
