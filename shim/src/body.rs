@@ -78,9 +78,7 @@ impl Guest {
     pub(crate) async fn end(&self) -> Exit {
         // Gone already is what we want.
         let _ = process::signal(&self.pidfd, KILL);
-        if let Ok(pidfd) = self.pidfd.try_clone().and_then(reaper::readable) {
-            reaper::ended(&pidfd).await;
-        }
+        reaper::ended(&self.pidfd).await;
         reaper::reap(&self.pidfd)
     }
 }

@@ -101,11 +101,7 @@ pub(crate) async fn wait_for_exit(
     inputs: Inputs,
     guests: Guests,
 ) {
-    let Ok(pidfd) = guest.pidfd.try_clone().and_then(reaper::readable) else {
-        log::error!("nobody can wait for the guest of {id}");
-        return;
-    };
-    reaper::ended(&pidfd).await;
+    reaper::ended(&guest.pidfd).await;
     // systemd removes a scope with its counters: in v1 when nobody is in it, and this one counts as long as its
     // status is not taken; in v2 when nobody runs in it, which is about now, so the reason of the end is read
     // first. Whether runc had it made by systemd, only runc knows.
@@ -120,19 +116,15 @@ pub(crate) async fn wait_for_exit(
             log::warn!("what the init of {id} left behind stays: {}", error.sentence());
         }
     }
-    let exit = reaper::reap(pidfd.get_ref());
+    let exit = reaper::reap(&guest.pidfd);
     guests.remove(guest.pid);
     let _ = inputs.send(Input::Exited { id, exit, oom, used });
 }
 
 /// An exec's end is its own: what the container uses is told by its init.
 pub(crate) async fn wait_for_exec(key: Key, guest: Guest, inputs: Inputs, guests: Guests) {
-    let Ok(pidfd) = guest.pidfd.try_clone().and_then(reaper::readable) else {
-        log::error!("nobody can wait for an exec of {}", key.task);
-        return;
-    };
-    reaper::ended(&pidfd).await;
-    let exit = reaper::reap(pidfd.get_ref());
+    reaper::ended(&guest.pidfd).await;
+    let exit = reaper::reap(&guest.pidfd);
     guests.remove(guest.pid);
     let report = Report::ExecExited { exec: key.exec.unwrap_or_default(), exit };
     let _ = inputs.send(Input::Report { id: key.task, report });

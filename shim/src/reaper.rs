@@ -5,10 +5,12 @@
 //! such orphans are taken when they have been dead for a while and nobody did.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::wait::{self, WaitPidFlag};
 use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -36,9 +38,21 @@ pub(crate) fn waitable<T: AsFd + AsRawFd>(
 }
 
 /// Waits until the process has ended. Its status is still to be taken: its cgroup is still its own.
-pub(crate) async fn ended(pidfd: &AsyncFd<OwnedFd>) {
+pub(crate) async fn ended(pidfd: &Arc<OwnedFd>) {
     // Readable for ever once the process is a zombie (pidfd_open(2)).
-    let _ = pidfd.ready(Interest::READABLE).await;
+    match pidfd.try_clone().and_then(readable) {
+        Ok(waiting) => drop(waiting.ready(Interest::READABLE).await),
+        // Out of descriptors, and the end must be told all the same: a thread needs none of its own.
+        Err(_) => {
+            let pidfd = Arc::clone(pidfd);
+            let _ = tokio::task::spawn_blocking(move || wait_for(&pidfd)).await;
+        }
+    }
+}
+
+fn wait_for(pidfd: &OwnedFd) {
+    let wait = || poll(&mut [PollFd::new(pidfd, PollFlags::IN)], None);
+    let _ = rustix::io::retry_on_intr(wait);
 }
 
 /// Takes the status of a process that has ended.
@@ -87,4 +101,21 @@ fn sweep(mut seen: Option<Pid>, ours: &impl Fn(u32) -> bool) -> Option<Pid> {
         seen = None;
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+    use super::*;
+
+    #[test]
+    fn an_end_is_seen_without_a_descriptor_to_spare() {
+        let mut child = Command::new("/bin/sh").args(["-c", "exit 3"]).spawn().unwrap();
+        let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
+        wait_for(&pidfd);
+        assert_eq!(child.try_wait().unwrap().and_then(|status| status.code()), Some(3));
+    }
 }
