@@ -154,10 +154,16 @@ fn exit_codes(world: &World, guest: &str) -> Result<()> {
 }
 
 fn trap(world: &World, guest: &str) -> Result<()> {
-    let done = world.guest(guest)?.run(&world.containerd)?;
+    // As the kubelet mounts it, for what `kubectl describe` then says.
+    let log = world.folder(&format!("reason-of-{guest}"))?.join("termination-log");
+    fs::write(&log, "")?;
+    let container = world.guest(guest)?.bind(&log, "/dev/termination-log", &["rw"]);
+    let done = container.run(&world.containerd)?;
     ensure!(done.code == 134 && done.stdout == "before the trap\n", "{done}");
+    let reason = fs::read_to_string(&log)?;
     for words in ["unreachable", "trap::fall"] {
         ensure!(done.stderr.contains(words), "stderr should hold {words:?}: {done}");
+        ensure!(reason.contains(words), "the termination log should hold {words:?}: {reason:?}");
     }
     Ok(())
 }
