@@ -5,6 +5,7 @@ mod support;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Child;
+use std::time::{Duration, Instant};
 
 use expect_test::expect;
 use nix::sys::signal::{Signal, kill};
@@ -121,6 +122,48 @@ fn idle_connections_are_closed_when_the_service_stops() {
         kept.read_to_end(&mut Vec::new()).unwrap();
         assert_eq!(service.end(), "exit 0\n");
     }
+}
+
+#[test]
+fn requests_that_have_not_come_whole_do_not_hold_up_the_stop() {
+    let service = Service::start();
+    let begin = |bytes: &[u8]| {
+        let mut stream = TcpStream::connect(service.address).unwrap();
+        stream.write_all(bytes).unwrap();
+        stream
+    };
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let mut begun =
+        [&b""[..], b"P", b"GET / HT", b"GET / HTTP/1.1\r\nhost: te", preface].map(begin);
+    let mut kept = service.send("/");
+    let mut answer = [0; 15];
+    kept.read_exact(&mut answer).unwrap();
+    kept.write_all(b"GET / HT").unwrap();
+    // Accepted in order, so all are there when this is answered.
+    assert_eq!(service.get("/"), "HTTP/1.1 200 OK");
+    let asked = Instant::now();
+    service.signal(Signal::SIGTERM);
+    for stream in &mut begun {
+        // Closed or reset, as what it had sent was read or not.
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    assert_eq!(service.end(), "exit 0\n");
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn requests_that_run_on_do_not_hold_up_the_stop_until_kubernetes_kills() {
+    let service = Service::start();
+    let _stuck = service.send("/spin");
+    assert_eq!(service.get("/"), "HTTP/1.1 200 OK");
+    let asked = Instant::now();
+    service.signal(Signal::SIGTERM);
+    expect![[r#"
+        wherry: requests still run 25 s after the signal to stop
+        exit 0
+    "#]]
+    .assert_eq(&service.end());
+    assert!(asked.elapsed() < Duration::from_secs(29), "{:?}", asked.elapsed());
 }
 
 #[test]

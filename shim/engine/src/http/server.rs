@@ -4,17 +4,18 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::silence::Spoken;
 use super::{Shared, request};
@@ -24,8 +25,9 @@ use crate::signals::{STOPPING, leave_stopping_to_service};
 /// Connections that the kernel holds while we are busy.
 const BACKLOG: u32 = 1024;
 
-/// How long a service may take to finish what runs. Kubernetes kills after 30 seconds by default.
-const DRAIN: Duration = Duration::from_secs(30);
+/// How long a service may take to finish what runs. Kubernetes kills after 30 seconds by default,
+/// and is to find a service that has ended itself and said why.
+const DRAIN: Duration = Duration::from_secs(25);
 
 /// How long to wait when the process is out of descriptors, for connections to end.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
@@ -39,7 +41,7 @@ pub(super) async fn serve(address: SocketAddr, shared: Arc<Shared>) -> Exit {
                 return Exit::FAILURE;
             }
         };
-    let connections = GracefulShutdown::new();
+    let (connections, _) = watch::channel(());
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new());
     server.http2().timer(TokioTimer::new());
@@ -56,7 +58,8 @@ pub(super) async fn serve(address: SocketAddr, shared: Arc<Shared>) -> Exit {
         };
         match stream {
             Ok((stream, _)) => {
-                let connection = connect(&server, &connections, stream, Arc::clone(&shared));
+                let draining = connections.subscribe();
+                let connection = connect(&server, draining, stream, Arc::clone(&shared));
                 tokio::spawn(async move {
                     connection.await;
                     drop(place);
@@ -71,11 +74,13 @@ pub(super) async fn serve(address: SocketAddr, shared: Arc<Shared>) -> Exit {
     drain(connections, stop, &shared).await
 }
 
-/// Finishes what runs: idle connections are closed at once, others after their response.
-async fn drain(connections: GracefulShutdown, mut stop: Stop, shared: &Shared) -> Exit {
+/// Finishes what runs: connections without a request are closed at once, others after their
+/// response. Each of them holds a receiver of `connections`.
+async fn drain(connections: watch::Sender<()>, mut stop: Stop, shared: &Shared) -> Exit {
     let all = u32::try_from(shared.places.requests).unwrap_or(u32::MAX);
     let finished = async {
-        connections.shutdown().await;
+        connections.send_replace(());
+        connections.closed().await;
         // What guests do after their response counts, too.
         let _ = shared.permits.acquire_many(all).await;
     };
@@ -108,20 +113,37 @@ fn is_of_connection(error: &io::Error) -> bool {
 
 fn connect(
     server: &auto::Builder<TokioExecutor>,
-    connections: &GracefulShutdown,
+    mut draining: watch::Receiver<()>,
     stream: TcpStream,
     shared: Arc<Shared>,
 ) -> impl Future<Output = ()> + Send + 'static {
     // Without it small responses wait for the acknowledgement of the one before (RFC 896).
     let _ = stream.set_nodelay(true);
+    let asked = Arc::new(AtomicBool::new(false));
+    let ask = Arc::clone(&asked);
     let handle = move |incoming| {
+        ask.store(true, Ordering::Relaxed);
         let shared = Arc::clone(&shared);
         async move { Ok::<_, Infallible>(request::handle(shared, incoming).await) }
     };
     let connection = server.serve_connection(TokioIo::new(Spoken::new(stream)), service_fn(handle));
-    let watched = connections.watch(connection.into_owned());
-    // A connection that breaks is the client's affair; the guest hears of it by its own streams.
-    async move { drop(watched.await) }
+    let connection = connection.into_owned();
+    async move {
+        let mut connection = pin!(connection);
+        tokio::select! {
+            // A connection that breaks is the client's affair; the guest hears of it by its own
+            // streams.
+            _ = connection.as_mut() => return,
+            _ = draining.changed() => connection.as_mut().graceful_shutdown(),
+        }
+        // hyper closes what waits for a further request, but for the rest of a first one it would
+        // wait. One that is there as a whole by now is found by polling, and answered.
+        poll_fn(|context| match connection.as_mut().poll(context) {
+            Poll::Pending if asked.load(Ordering::Relaxed) => Poll::Pending,
+            _ => Poll::Ready(()),
+        })
+        .await;
+    }
 }
 
 /// The signals that ask a service to stop.
