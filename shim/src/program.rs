@@ -69,8 +69,25 @@ pub(crate) fn find_in(root: BorrowedFd<'_>, program: &Program) -> Result<Option<
     }
 }
 
+/// Whether there was anywhere to look.
+pub(crate) fn root_is_there(lookup: &Lookup) -> Result<(), Denied> {
+    let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let why = match rustix::fs::open(&lookup.rootfs, folder, Mode::empty()) {
+        Ok(_) => return Ok(()),
+        Err(Errno::NOENT) => "is not there".to_owned(),
+        Err(Errno::NOTDIR) => "is not a folder".to_owned(),
+        Err(errno) => format!("cannot be opened: {errno}"),
+    };
+    let sentence = format!("root.path is \"{}\", which {why}", lookup.rootfs.display());
+    Err(Denied::new(Code::InvalidArgument, sentence))
+}
+
 /// Says where it was looked for, and why the image's layers did not help either.
 pub(crate) fn missing(program: &Program, layers: &str) -> Denied {
+    if program.name.is_empty() {
+        let sentence = format!("{NAMELESS}, and {layers}: {}", not_found_to_go(""));
+        return Denied::new(Code::NotFound, sentence);
+    }
     let tried: Vec<_> = program.candidates.iter().map(|p| p.display().to_string()).collect();
     let sentence = format!(
         "the program {:?} (process.args[0]) is not in the container: tried {}; {layers}: {}",
@@ -105,8 +122,15 @@ const FOLDERS: [&str; 8] = [
 
 /// No such program for an exec, and none that is built in.
 pub(crate) fn not_found(program: &Program) -> Denied {
-    Denied::new(Code::Unknown, not_found_to_go(&program.name))
+    let sentence = match program.name.as_str() {
+        "" => format!("{NAMELESS}: {}", not_found_to_go("")),
+        name => not_found_to_go(name),
+    };
+    Denied::new(Code::Unknown, sentence)
 }
+
+/// Empty, or `#export`: it is the image's layer that is meant.
+const NAMELESS: &str = "process.args[0] names no program";
 
 /// The words of Go's `os/exec`: Docker makes exit code 127 of them
 /// (moby `daemon/errors.go`, `setExitCodeFromError`).
@@ -234,6 +258,24 @@ mod tests {
         }
         let denied = find(&lookup(bundle.path(), "/bound")).expect_err("no program");
         assert_eq!(denied.to_string(), r#"exec: "/bound": is not a file: permission denied"#);
+    }
+
+    /// The image's layer is meant by both, where there is one.
+    #[test]
+    fn arguments_that_name_no_program_are_told_by_their_field() {
+        for name in ["", "#add"] {
+            let lookup = lookup(Path::new("/nowhere"), name);
+            assert!(find(&lookup).expect("nothing was opened").is_none());
+            let told =
+                [missing(&lookup.program, "the image has no layer"), not_found(&lookup.program)];
+            assert_eq!(
+                told.map(|denied| denied.to_string()),
+                [
+                    "process.args[0] names no program, and the image has no layer: exec: \"\": executable file not found in $PATH",
+                    "process.args[0] names no program: exec: \"\": executable file not found in $PATH",
+                ]
+            );
+        }
     }
 
     #[test]
