@@ -1,9 +1,12 @@
 //! `wherry inspect`: what a file is, before anyone runs it.
 
 use std::fmt::Write;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use rustix::fs::{Mode, OFlags};
 use serde_json::json;
 use wasmparser::{Parser, Payload};
 use wherry_core::image::{Kind, PREFIX};
@@ -20,7 +23,7 @@ struct Surface {
 }
 
 pub(crate) fn run(path: &Path, as_json: bool) -> anyhow::Result<()> {
-    let bytes = std::fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
+    let bytes = read(path).with_context(|| format!("can't read {}", path.display()))?;
     let kind = Kind::of(&bytes[..bytes.len().min(PREFIX)]);
     if let Some(why) = kind.refusal() {
         bail!("{} {why}", path.display());
@@ -54,6 +57,23 @@ pub(crate) fn run(path: &Path, as_json: bool) -> anyhow::Result<()> {
         }
     }
     print(&text)
+}
+
+/// A file that is one: to open a FIFO waits for a writer, who may never come, and a device may have
+/// no end.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no regular file: copy it into one"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn named(world: World) -> &'static str {

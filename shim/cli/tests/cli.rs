@@ -181,6 +181,44 @@ fn people_name_files() {
     );
 }
 
+/// A FIFO without a writer held it up for ever.
+#[test]
+fn only_files_are_inspected() {
+    let rig = Rig::new();
+    let made = Command::new("mkfifo").arg(rig.dir.path().join("fifo")).status();
+    assert!(made.expect("mkfifo runs").success());
+    // Ends what would wait, as a failure: 124.
+    let told = |path: &str| {
+        let inspect = rig.wherry(&["inspect", path]);
+        let mut command = Command::new("timeout");
+        command.arg("10").arg(inspect.get_program()).args(inspect.get_args());
+        let output = command.current_dir(rig.dir.path()).output().expect("timeout runs");
+        let told = String::from_utf8_lossy(&output.stderr);
+        format!("{told}{}\n", output.status)
+    };
+    check(
+        &told("fifo"),
+        expect![[r#"
+        wherry: can't read fifo: it is no regular file: copy it into one
+        exit status: 1
+    "#]],
+    );
+    check(
+        &told("/dev/zero"),
+        expect![[r#"
+        wherry: can't read /dev/zero: it is no regular file: copy it into one
+        exit status: 1
+    "#]],
+    );
+    check(
+        &told("."),
+        expect![[r#"
+        wherry: can't read .: is a directory
+        exit status: 1
+    "#]],
+    );
+}
+
 #[test]
 fn the_cache_is_warmed_listed_verified_and_pruned() {
     let rig = Rig::new();
