@@ -82,20 +82,24 @@ impl Pipes {
     /// stdout alone, as with a terminal.
     pub fn one_output(&mut self) {
         self.stdio.stderr.clear();
-        self.unused(&["err"]);
+        self.unused("err");
     }
 
     /// Both outputs at an address that is no FIFO of ours.
     pub fn outputs_elsewhere(&mut self, uri: &str) {
         (self.stdio.stdout, self.stdio.stderr) = (uri.to_string(), uri.to_string());
-        self.unused(&["out", "err"]);
+        self.unused("out");
+        self.unused("err");
     }
 
-    /// Outputs that nobody will open: opened and closed, so that they end.
-    fn unused(&self, names: &[&str]) {
-        for name in names {
-            File::options().write(true).open(self.folder.join(name)).ok();
-        }
+    /// An output that nobody will open: opened and closed, so that it ends, unless it has before.
+    fn unused(&self, name: &str) {
+        let collector = if name == "out" { &self.out } else { &self.err };
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK;
+        until(RUN, || {
+            collector.is_over()
+                || rustix::fs::open(self.folder.join(name), flags, Mode::empty()).is_ok()
+        });
     }
 
     pub fn feed(&mut self, input: Vec<u8>) {
@@ -160,6 +164,10 @@ impl Collector {
             }
         });
         Collector { bytes, first, thread: Some(thread) }
+    }
+
+    fn is_over(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// When the first byte arrived.
