@@ -655,15 +655,20 @@ fn a_task_answers_about_itself_from_create_to_delete() {
 /// containerd asks once when a client gives up a creation, while that is still being undone.
 #[test]
 fn a_shim_leaves_when_the_last_given_up_creation_is_undone() {
-    check("create done delete shutdown fail-mute undone", expect![[r#"
+    check(
+        "create done delete shutdown fail-mute undone",
+        expect![[r#"
         create     Plan…
         done       Rootfs…
         delete     abort
         shutdown   3=ok
         fail-mute  undo[Plan]
         undone     1=FailedPrecondition(task c was deleted while it was created) 2=NotFound(task c not found) leave
-    "#]]);
-    check("create done delete shutdown connect fail-mute undone", expect![[r#"
+    "#]],
+    );
+    check(
+        "create done delete shutdown connect fail-mute undone",
+        expect![[r#"
         create     Plan…
         done       Rootfs…
         delete     abort
@@ -671,14 +676,18 @@ fn a_shim_leaves_when_the_last_given_up_creation_is_undone() {
         connect    4=connected(0)
         fail-mute  undo[Plan]
         undone     1=FailedPrecondition(task c was deleted while it was created) 2=NotFound(task c not found) leave
-    "#]]);
-    check("create done shutdown fail-mute undone", expect![[r#"
+    "#]],
+    );
+    check(
+        "create done shutdown fail-mute undone",
+        expect![[r#"
         create     Plan…
         done       Rootfs…
         shutdown   2=ok
         fail-mute  undo[Plan]
         undone     1=Unknown(the guest process of task c ended while it was set up)
-    "#]]);
+    "#]],
+    );
 }
 
 /// The sandbox stands before init runs, and its execs end with it.
