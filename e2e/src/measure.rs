@@ -85,6 +85,11 @@ pub fn own_size(pid: u32) -> u64 {
     rolled_up(pid, &["Private_Clean:", "Private_Dirty:"])
 }
 
+/// Bytes of memory that no file stands behind.
+pub fn anonymous(pid: u32) -> u64 {
+    rolled_up(pid, &["Anonymous:"])
+}
+
 fn rolled_up(pid: u32, names: &[&str]) -> u64 {
     let told = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let of = |line: &str| {

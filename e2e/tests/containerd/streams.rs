@@ -131,7 +131,8 @@ fn terminal_log(world: &World) -> Result<()> {
 
 /// More than a pipe holds: the program waits, nobody keeps it for the reader meanwhile, and nothing is lost.
 fn read_late(world: &World) -> Result<()> {
-    const COUNT: usize = 20_000;
+    // Sixteen megabytes.
+    const COUNT: usize = 200_000;
     let container = world.guest("lines")?.args(&[&COUNT.to_string()]).unread();
     let mut task = container.create(&world.containerd)?;
     task.start()?;
@@ -139,7 +140,7 @@ fn read_late(world: &World) -> Result<()> {
     let sleeps =
         || fs::read_to_string(format!("/proc/{}/stat", task.pid)).is_ok_and(|s| s.contains(") S "));
     ensure!(until(RUN, sleeps), "it never waits for the reader");
-    let held = measure::own_size(task.pid);
+    let held = measure::anonymous(task.pid);
     ensure!(held < 8 << 20, "{held} bytes are held for the reader");
     ensure!(task.client().state(&task.id)?.0 == TaskStatus::Running);
     task.read();
