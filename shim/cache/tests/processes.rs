@@ -4,6 +4,7 @@
 //! This program starts itself again as the processes it tests; thence no test harness. Arguments of
 //! such a process: the cache's folder, and what to do.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
             who_is_killed_while_compiling_leaves_nothing,
         ),
         ("a_failure_lets_the_next_try", a_failure_lets_the_next_try),
+        ("who_waits_may_give_up", who_waits_may_give_up),
     ];
     for (name, test) in tests {
         if filter.as_ref().is_none_or(|filter| name.contains(filter.as_str())) {
@@ -41,10 +43,18 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The child: says `compiling` when it is at it, goes on when its stdin ends, says what it got.
+/// The child: says `waiting` when another is at it and `compiling` when it is itself, goes on when its stdin ends, says what it got.
 fn fill(dir: &Path, what: &str) -> ExitCode {
     let cache = open(dir);
-    let filled = cache.fill(ENGINE, &digest(), |mut out: &File| {
+    let waits = Cell::new(false);
+    let pause = |time| {
+        if !waits.replace(true) {
+            println!("waiting");
+        }
+        std::thread::sleep(time);
+        Ok(())
+    };
+    let filled = cache.fill_while(ENGINE, &digest(), pause, |mut out: &File| {
         out.write_all(b"\x7fELF the first half")?;
         println!("compiling");
         std::io::stdin().read_to_end(&mut Vec::new())?;
@@ -103,19 +113,6 @@ impl Filler {
         drop(self.child.stdin.take());
     }
 
-    /// Until it sleeps in `flock(2)`, as its kernel stack's wait channel would say; what everybody
-    /// may see is that `/proc/locks` has somebody waiting (`->`) for the file.
-    fn wait_until_it_waits(&self) {
-        let waiting = format!(" {} ", self.child.id());
-        loop {
-            let locks = fs::read_to_string("/proc/locks").expect("/proc/locks");
-            if locks.lines().any(|line| line.contains("->") && line.contains(&waiting)) {
-                return;
-            }
-            std::thread::yield_now();
-        }
-    }
-
     fn end(mut self) -> bool {
         self.child.wait().expect("its end").success()
     }
@@ -129,7 +126,7 @@ fn two_who_want_the_same_compile_it_once(dir: &Path) {
     let mut first = Filler::start(dir, "succeed");
     assert_eq!(first.says(), "compiling");
     let mut second = Filler::start(dir, "succeed");
-    second.wait_until_it_waits();
+    assert_eq!(second.says(), "waiting");
     first.go_on();
     assert_eq!(first.says(), "got 36 bytes");
     assert_eq!(second.says(), "got 36 bytes");
@@ -141,7 +138,7 @@ fn who_is_killed_while_compiling_leaves_nothing(dir: &Path) {
     let mut first = Filler::start(dir, "succeed");
     assert_eq!(first.says(), "compiling");
     let mut second = Filler::start(dir, "succeed");
-    second.wait_until_it_waits();
+    assert_eq!(second.says(), "waiting");
     first.child.kill().expect("killed");
     assert!(!first.end());
     assert_eq!(second.says(), "compiling");
@@ -159,7 +156,7 @@ fn a_failure_lets_the_next_try(dir: &Path) {
     let mut first = Filler::start(dir, "fail");
     assert_eq!(first.says(), "compiling");
     let mut second = Filler::start(dir, "succeed");
-    second.wait_until_it_waits();
+    assert_eq!(second.says(), "waiting");
     first.go_on();
     assert_eq!(first.says(), "failed: as asked");
     assert!(!first.end());
@@ -167,4 +164,15 @@ fn a_failure_lets_the_next_try(dir: &Path) {
     second.go_on();
     assert_eq!(second.says(), "got 36 bytes");
     assert!(second.end());
+}
+
+fn who_waits_may_give_up(dir: &Path) {
+    let mut first = Filler::start(dir, "succeed");
+    assert_eq!(first.says(), "compiling");
+    let unwanted = |_| Err(std::io::Error::other("nobody wants it"));
+    let given_up = open(dir).fill_while(ENGINE, &digest(), unwanted, |_| unreachable!());
+    assert_eq!(given_up.map(drop).map_err(|e| e.to_string()), Err("nobody wants it".to_owned()));
+    first.go_on();
+    assert_eq!(first.says(), "got 36 bytes");
+    assert!(first.end());
 }
