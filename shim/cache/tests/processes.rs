@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     }
     let filter = args.into_iter().find(|arg| !arg.starts_with('-'));
     type Test = fn(&Path);
-    let tests: [(&str, Test); 3] = [
+    let tests: [(&str, Test); 4] = [
         ("two_who_want_the_same_compile_it_once", two_who_want_the_same_compile_it_once),
         (
             "who_is_killed_while_compiling_leaves_nothing",
