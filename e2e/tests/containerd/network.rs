@@ -214,15 +214,22 @@ fn threads(world: &World) -> Result<()> {
         });
         let (task, at) = service(world, container)?;
         ensure!(http::get_all(at, &["/"; 8], 8)?.iter().all(|(status, _)| *status == 200));
+        // What blocks (a file, a name to look up) has a thread of that name, too, for some seconds.
         let mut serving = 0;
-        for thread in fs::read_dir(format!("/proc/{}/task", task.pid))? {
-            let name = fs::read_to_string(thread?.path().join("comm"))?;
-            serving += usize::from(name.starts_with("wherry-http"));
-        }
-        ensure!(serving == wanted, "{serving} threads for a quota of {quota}");
+        let as_wanted = command::until(RUN, || {
+            serving = threads_of(task.pid, "wherry-http");
+            serving == wanted
+        });
+        ensure!(as_wanted, "{serving} threads for a quota of {quota}");
         ends_well(task)?;
     }
     Ok(())
+}
+
+fn threads_of(pid: u32, name: &str) -> usize {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let names = threads.filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
+    names.filter(|found| found.starts_with(name)).count()
 }
 
 /// A service on this machine's loopback, up and listening.
@@ -313,7 +320,7 @@ fn drains(world: &World, guest: &str) -> Result<()> {
     // The requests must have arrived before the signal does: a second of sleep in each is time enough.
     let asked = Instant::now();
     let connected = || established(at) >= 50;
-    ensure!(wherry_e2e::command::until(RUN, connected), "only {} came through", established(at));
+    ensure!(command::until(RUN, connected), "only {} came through", established(at));
     ensure!(asked.elapsed() < Duration::from_millis(900), "this machine is too slow for this test");
     task.kill(TERM)?;
     let code = task.wait(RUN)?;
