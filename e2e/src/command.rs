@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// What a program answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +108,12 @@ pub fn wait(child: &mut Child, limit: Duration) -> Result<i32> {
             bail!("still running after {limit:?}")
         }
     }
+}
+
+/// `kill -9`; an error if there is no such process.
+pub fn kill_9(pid: u32) -> Result<()> {
+    let pid = Pid::from_raw(i32::try_from(pid)?).context("pid 0")?;
+    kill_process(pid, Signal::KILL).with_context(|| format!("{pid:?}"))
 }
 
 /// A time limit as it is on this machine: `WHERRY_PATIENCE` times as long.

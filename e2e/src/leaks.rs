@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
 
-use crate::command::until;
+use crate::command::{kill_9, until};
 use crate::containerd::Containerd;
 use crate::place::Place;
 
@@ -188,9 +187,7 @@ fn files(folder: &Path) -> Vec<String> {
 pub fn sweep(containerd: &Containerd) {
     let clean = until(SETTLE, || {
         let left = pids_of(&containerd.place, None);
-        for pid in left.iter().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)) {
-            kill_process(pid, Signal::KILL).ok();
-        }
+        left.iter().for_each(|pid| drop(kill_9(*pid)));
         left.is_empty()
     });
     if !clean {

@@ -36,13 +36,17 @@ pub fn guests() -> PathBuf {
     folder("WHERRY_GUESTS", || cache().join("guests"))
 }
 
-/// The folder with `containerd-shim-wherry-v1`, `wherry-guest` and `wherry`.
+/// What is installed together.
+pub const PROGRAMS: [&str; 4] =
+    ["containerd-shim-wherry-v1", "wherry-guest", "wherry", "wasmbox.wasm"];
+
+/// The folder with our [`PROGRAMS`].
 pub fn programs() -> Result<PathBuf> {
     let found = folder("WHERRY_PROGRAMS", || {
         let target = folder("CARGO_TARGET_DIR", || cache().join("target"));
         target.join(format!("{}-unknown-linux-musl/release", env::consts::ARCH))
     });
-    for program in ["containerd-shim-wherry-v1", "wherry-guest", "wherry"] {
+    for program in PROGRAMS {
         need(&found.join(program), "make programs")?;
     }
     Ok(found)

@@ -8,9 +8,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
 use wherry_e2e::client::TaskStatus;
-use wherry_e2e::command::{patient, until};
+use wherry_e2e::command::{kill_9, patient, until};
 use wherry_e2e::image::{Image, Recipe};
 use wherry_e2e::rig::Runtime;
 use wherry_e2e::suite::{self, Case, For, World};
@@ -130,11 +129,6 @@ fn is_compiler(pid: u32) -> bool {
 
 fn shim_of(world: &World, id: &str) -> Result<u32> {
     leaks::shim_of(&world.containerd, id).with_context(|| format!("no shim of {id}"))
-}
-
-fn kill_9(pid: u32) -> Result<()> {
-    let pid = Pid::from_raw(i32::try_from(pid)?).context("pid 0")?;
-    kill_process(pid, Signal::KILL).with_context(|| format!("{pid:?}"))
 }
 
 /// Waits until nothing but the container's entry is left of `id`, then removes that too.

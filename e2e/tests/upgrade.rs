@@ -11,9 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
-use rustix::process::{Pid, Signal, kill_process};
 use wherry_e2e::client::TaskStatus;
-use wherry_e2e::command::until;
+use wherry_e2e::command::{kill_9, until};
 use wherry_e2e::containerd::Containerd;
 use wherry_e2e::exec::Exec;
 use wherry_e2e::image::Recipe;
@@ -54,11 +53,9 @@ fn on_a_world(case: fn(&mut World, &Path) -> Result<()>) -> Result<()> {
     done.and(left).with_context(|| world.containerd.log())
 }
 
-const PROGRAMS: [&str; 4] = ["containerd-shim-wherry-v1", "wherry-guest", "wherry", "wasmbox.wasm"];
-
 /// As a package manager does: beside the old file, then over it.
 fn put(from: &Path, to: &Path) -> Result<()> {
-    for name in PROGRAMS {
+    for name in rig::PROGRAMS {
         let new = to.join(format!("{name}.new"));
         fs::copy(from.join(name), &new)?;
         fs::rename(new, to.join(name))?;
@@ -166,10 +163,8 @@ impl Fleet {
             }
             task.delete_rest()?;
         }
-        for task in [self.running, self.created, self.paused, self.ended] {
-            task.forget();
-        }
-        for task in [self.terminal, self.native, self.service.0] {
+        let Fleet { running, created, paused, ended, terminal, native, service } = self;
+        for task in [running, created, paused, ended, terminal, native, service.0] {
             task.forget();
         }
         Ok(())
@@ -191,7 +186,7 @@ fn programs_replaced(world: &mut World, programs: &Path) -> Result<()> {
     let orphan = world.guest("sleep")?.create(&world.containerd)?;
     orphan.start()?;
     orphan.says("sleeping")?;
-    for name in &PROGRAMS[1..] {
+    for name in &rig::PROGRAMS[1..] {
         let new = programs.join("new");
         fs::copy("/bin/false", &new)?;
         fs::rename(&new, programs.join(name))?;
@@ -212,7 +207,7 @@ fn programs_replaced(world: &mut World, programs: &Path) -> Result<()> {
     ensure!(done.code == 0 && done.stdout == "Hello, WASI!\n", "{done}");
     // The new program's `delete` for a container of an old shim.
     let shim = leaks::shim_of(&world.containerd, &orphan.id).context("no shim")?;
-    kill_process(Pid::from_raw(i32::try_from(shim)?).context("pid 0")?, Signal::KILL)?;
+    kill_9(shim)?;
     let lives = format!("/proc/{}/ns/mnt", orphan.pid);
     ensure!(until(RUN, || fs::exists(&lives).is_ok_and(|lives| !lives)), "the guest lives on");
     let mut orphan = orphan;

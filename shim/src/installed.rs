@@ -21,36 +21,29 @@ pub(crate) struct Installed {
     file: File,
 }
 
+static SHIM: OnceLock<Installed> = OnceLock::new();
 static GUEST: OnceLock<Installed> = OnceLock::new();
 static WHERRY: OnceLock<Installed> = OnceLock::new();
 static WASMBOX: OnceLock<Installed> = OnceLock::new();
 
 /// The process of a Wasm container.
 pub(crate) fn guest() -> Result<&'static Installed, Denied> {
-    known(&GUEST, "wherry-guest")
+    known(&GUEST, || beside("wherry-guest"))
 }
 
 /// This program, which is the process of a pod's sandbox, too.
 pub(crate) fn shim() -> Result<&'static Installed, Denied> {
-    static SHIM: OnceLock<Installed> = OnceLock::new();
-    let path = Path::new("/proc/self/exe");
-    match SHIM.get() {
-        Some(shim) => Ok(shim),
-        None => {
-            let file = File::open(path).map_err(|e| unusable(path, &e))?;
-            Ok(SHIM.get_or_init(|| Installed { path: path.to_owned(), file }))
-        }
-    }
+    known(&SHIM, || Ok("/proc/self/exe".into()))
 }
 
 /// The compiler, and what asks containerd for layers.
 pub(crate) fn wherry() -> Result<&'static Installed, Denied> {
-    known(&WHERRY, "wherry")
+    known(&WHERRY, || beside("wherry"))
 }
 
 /// The built-in programs, as one module.
 pub(crate) fn wasmbox() -> Result<&'static Installed, Denied> {
-    known(&WASMBOX, "wasmbox.wasm")
+    known(&WASMBOX, || beside("wasmbox.wasm"))
 }
 
 /// Opens all of them. One that is not there is told of to whoever comes to need it.
@@ -58,16 +51,23 @@ pub(crate) fn open_all() {
     let _ = (guest(), wherry(), wasmbox());
 }
 
-fn known(place: &'static OnceLock<Installed>, name: &str) -> Result<&'static Installed, Denied> {
+fn known(
+    place: &'static OnceLock<Installed>,
+    path: impl FnOnce() -> Result<PathBuf, Denied>,
+) -> Result<&'static Installed, Denied> {
     if let Some(installed) = place.get() {
         return Ok(installed);
     }
+    let path = path()?;
+    let file = File::open(&path).map_err(|e| unusable(&path, &e))?;
+    Ok(place.get_or_init(|| Installed { path, file }))
+}
+
+fn beside(name: &str) -> Result<PathBuf, Denied> {
     let own = std::fs::read_link("/proc/self/exe").map_err(|e| {
         Denied::new(Code::Unknown, format!("cannot tell where this program is: {e}"))
     })?;
-    let path = find(&own, &std::env::var_os("PATH").unwrap_or_default(), name);
-    let file = File::open(&path).map_err(|e| unusable(&path, &e))?;
-    Ok(place.get_or_init(|| Installed { path, file }))
+    Ok(find(&own, &std::env::var_os("PATH").unwrap_or_default(), name))
 }
 
 fn unusable(path: &Path, error: &io::Error) -> Denied {

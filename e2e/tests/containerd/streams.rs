@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use wherry_e2e::client::TaskStatus;
@@ -88,9 +89,9 @@ fn file_log(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// `nerdctl run -d` logs by a program: descriptors 3 and 4 are the outputs, 5 is closed when it is ready.
-fn program_log(world: &World) -> Result<()> {
-    let folder = world.folder("logger")?;
+/// A program that keeps what it reads in `out` and `err` of the folder and then writes `done`, and its address.
+fn logger(world: &World, name: &str) -> Result<(PathBuf, String)> {
+    let folder = world.folder(name)?;
     let program = folder.join("logger.sh");
     // containerd's shim for runc ends it by SIGTERM as soon as the task is deleted; the rest must still be read.
     let script = format!(
@@ -100,6 +101,12 @@ fn program_log(world: &World) -> Result<()> {
     fs::write(&program, script)?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
     let uri = format!("binary://{}", program.display());
+    Ok((folder, uri))
+}
+
+/// `nerdctl run -d` logs by a program: descriptors 3 and 4 are the outputs, 5 is closed when it is ready.
+fn program_log(world: &World) -> Result<()> {
+    let (folder, uri) = logger(world, "logger")?;
     let container = world.guest("lines")?.args(&["20"]).log(&uri).id("logged");
     let done = container.run(&world.containerd)?;
     ensure!(done.code == 0, "{done}");
@@ -112,15 +119,7 @@ fn program_log(world: &World) -> Result<()> {
 
 /// `nerdctl run -d -t`: the console is copied to the program.
 fn terminal_log(world: &World) -> Result<()> {
-    let folder = world.folder("terminal-logger")?;
-    let program = folder.join("logger.sh");
-    let script = format!(
-        "#!/bin/sh\ntrap '' TERM\nexec 5>&-\ncat <&3 >{at}/out\necho done >{at}/done\n",
-        at = folder.display()
-    );
-    fs::write(&program, script)?;
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
-    let uri = format!("binary://{}", program.display());
+    let (folder, uri) = logger(world, "terminal-logger")?;
     let container = world.guest("hello")?.args(&["console"]).terminal().log(&uri);
     let done = container.run(&world.containerd)?;
     ensure!(done.code == 0, "{done}");

@@ -3,8 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use rustix::process::{Pid, Signal, kill_process};
-use wherry_e2e::command::until;
+use wherry_e2e::command::{kill_9, until};
 use wherry_e2e::place::Place;
 use wherry_e2e::storm::companions;
 
@@ -66,8 +65,7 @@ pub(crate) fn guests(place: &Place, slot: usize) -> Vec<u32> {
 
 /// `kill -9`. A process that is gone already is none that was killed.
 pub(crate) fn kill(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
+    kill_9(pid).is_ok()
 }
 
 /// Waits until nothing of the process can answer any more.

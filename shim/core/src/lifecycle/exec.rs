@@ -43,6 +43,10 @@ impl Exec {
         }
     }
 
+    fn is_starting(&self) -> bool {
+        matches!(self.phase, ExecPhase::Starting { .. })
+    }
+
     fn pid(&self) -> u32 {
         match self.phase {
             ExecPhase::Running { pid } | ExecPhase::Stopped { pid, .. } => pid,
@@ -189,7 +193,7 @@ impl Task {
     pub(super) fn end_execs(&self, effects: &mut Vec<Effect>) {
         effects.push(Effect::SignalAll { id: self.id.clone(), signal: KILL });
         for (name, exec) in &self.execs {
-            if matches!(exec.phase, ExecPhase::Starting { .. }) {
+            if exec.is_starting() {
                 effects.push(Effect::AbortExec { key: Key::exec(&self.id, name) });
             }
         }
@@ -197,7 +201,7 @@ impl Task {
 
     /// Does what `Pause` waits for, unless an exec is half started.
     pub(super) fn freeze_when_execs_stand(&mut self, effects: &mut Vec<Effect>) {
-        if self.execs.values().any(|exec| matches!(exec.phase, ExecPhase::Starting { .. })) {
+        if self.execs.values().any(Exec::is_starting) {
             return;
         }
         self.freezing += self.pausing.len();
