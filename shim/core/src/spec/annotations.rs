@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use super::lookup::is_sandbox;
 use super::{Options, Refusal, invalid};
 
 /// In front of every key.
@@ -81,10 +82,20 @@ impl Settings {
             let Some((key, whose)) = Key::parse(name) else {
                 return Err(invalid(annotation, unknown(name)));
             };
-            match whose {
-                None => for_all.push((annotation, key, value)),
-                Some(whose) if Some(whose) == container => for_this.push((annotation, key, value)),
-                Some(_) => {}
+            match (whose, container) {
+                (None, _) => for_all.push((annotation, key, value)),
+                (Some(whose), Some(container)) if whose == container => {
+                    for_this.push((annotation, key, value));
+                }
+                (Some(_), Some(_)) => {}
+                // The pod's own, which are for its containers.
+                (Some(_), None) if is_sandbox(annotations) => {}
+                (Some(whose), None) => {
+                    let why = format!(
+                        "is for {whose:?}, and only containers of a pod have such names: leave it out"
+                    );
+                    return Err(invalid(annotation, why));
+                }
             }
         }
         for (annotation, key, value) in for_all.into_iter().chain(for_this) {

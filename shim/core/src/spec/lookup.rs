@@ -147,8 +147,13 @@ pub fn lookup(json: &str, bundle: &Path) -> Result<Lookup, Refusal> {
 }
 
 fn role(annotations: &BTreeMap<String, String>) -> Role {
+    if is_sandbox(annotations) { Role::Pause } else { Role::Program }
+}
+
+/// Whether a container is the one that a pod's other containers share namespaces with.
+pub(super) fn is_sandbox(annotations: &BTreeMap<String, String>) -> bool {
     let sandbox = |key| annotations.get(key).is_some_and(|kind| kind == "sandbox");
-    if KINDS.into_iter().any(sandbox) { Role::Pause } else { Role::Program }
+    KINDS.into_iter().any(sandbox)
 }
 
 impl Lookup {

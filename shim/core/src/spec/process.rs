@@ -119,12 +119,22 @@ pub(super) fn candidates(name: &str, env: &[(String, String)], cwd: &str) -> Vec
     candidates
 }
 
+/// `NGROUPS_MAX` (setgroups(2)).
+const MAX_GROUPS: usize = 65_536;
+
 pub(super) fn user(process: &Process) -> Result<User, Refusal> {
     let user = process.user();
     if let Some(umask) = user.umask().filter(|umask| *umask > 0o777) {
         return Err(invalid(
             "process.user.umask",
             format!("is {umask:#o}: it must be at most 0o777"),
+        ));
+    }
+    let additional = user.additional_gids().as_ref().map_or(0, Vec::len);
+    if additional > MAX_GROUPS {
+        return Err(invalid(
+            "process.user.additionalGids",
+            format!("are {additional}: a process has at most {MAX_GROUPS}"),
         ));
     }
     let groups = user.additional_gids().iter().flatten().map(|gid| ("additionalGids", *gid));

@@ -346,3 +346,16 @@ fn devices_and_limits_that_cannot_be() {
     "#]],
     );
 }
+
+#[test]
+fn more_groups_than_a_process_may_have_are_refused() {
+    let refused = |groups: u32| {
+        let groups = serde_json::to_string(&(0..groups).collect::<Vec<_>>()).unwrap();
+        plan(&changed("/process/user/additionalGids", &groups), "", &node()).err()
+    };
+    assert!(refused(65_536).is_none());
+    assert_eq!(
+        refused(65_537).unwrap().to_string(),
+        "process.user.additionalGids are 65537: a process has at most 65536"
+    );
+}

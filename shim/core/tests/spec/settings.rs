@@ -28,8 +28,17 @@ fn annotations_are_ours_or_refused() {
         r#""wherry.dev/": "1""#,
     ]
     .map(annotations);
-    let cases: Vec<(&str, &str)> =
-        lists.iter().map(|list| ("/annotations", list.as_str())).collect();
+    let outside_of_pods = [
+        r#"{"wherry.dev/root": "none"}"#,
+        r#"{"wherry.dev/root.web": "none"}"#,
+        r#"{"wherry.dev/root.web": "none", "io.kubernetes.cri.container-type": "sandbox"}"#,
+    ];
+    let cases: Vec<(&str, &str)> = lists
+        .iter()
+        .map(String::as_str)
+        .chain(outside_of_pods)
+        .map(|list| ("/annotations", list))
+        .collect();
     let tell = |plan: &Plan| format!("{} {}", plan.run.http_listen, plan.run.preopens.len());
     told(
         &cases,
@@ -37,21 +46,24 @@ fn annotations_are_ours_or_refused() {
         &node(),
         tell,
         expect![[r#"
-        {"io.kubernetes.cri.container-name": "web", "example.org/http.listen": "9"}: 0.0.0.0:8080 1
-        {"io.kubernetes.cri.container-name": "web", "wherry.dev/http.listen": "9000"}: 0.0.0.0:9000 1
-        {"io.kubernetes.cri.container-name": "web", "wherry.dev/http.listen": ":9000"}: 0.0.0.0:9000 1
-        {"io.kubernetes.cri.container-name": "web", "wherry.dev/http.listen": "[::1]:9000"}: [::1]:9000 1
-        {"io.kubernetes.cri.container-name": "web", "wherry.dev/http.listen.web": "9001", "wherry.dev/http.listen": "9000"}: 0.0.0.0:9001 1
-        {"io.kubernetes.cri.container-name": "web", "wherry.dev/http.listen.other": "9001"}: 0.0.0.0:8080 1
-        {"io.kubernetes.cri.container-name": "web", "wherry.dev/http.listen": "0"}: refused: wherry.dev/http.listen is "0": it must be a port or an address with a port, such as 8080 or 127.0.0.1:8080
-        {"io.kubernetes.cri.container-name": "web", "wherry.dev/http.listen": "http"}: refused: wherry.dev/http.listen is "http": it must be a port or an address with a port, such as 8080 or 127.0.0.1:8080
-        {"io.kubernetes.cri.container-name": "web", "wherry.dev/root": "maybe"}: refused: wherry.dev/root is "maybe": it must be none or default
-        {"io.kubernetes.cri.container-name": "web", "wherry.dev/http.lisen": "9000"}: refused: wherry.dev/http.lisen is not a key Wherry knows, did you mean http.listen? (known: http.listen, root)
-        {"io.kubernetes.cri.container-name": "web", "wherry.dev/http-listen.web": "9000"}: refused: wherry.dev/http-listen.web is not a key Wherry knows, did you mean http.listen? (known: http.listen, root)
-        {"io.kubernetes.cri.container-name": "web", "wherry.dev/roots": "none"}: refused: wherry.dev/roots is not a key Wherry knows, did you mean root? (known: http.listen, root)
-        {"io.kubernetes.cri.container-name": "web", "wherry.dev/frobnicate": "1"}: refused: wherry.dev/frobnicate is not a key Wherry knows (known: http.listen, root)
-        {"io.kubernetes.cri.container-name": "web", "wherry.dev/": "1"}: refused: wherry.dev/ is not a key Wherry knows (known: http.listen, root)
-    "#]],
+            {"io.kubernetes.cri.container-name": "web", "example.org/http.listen": "9"}: 0.0.0.0:8080 1
+            {"io.kubernetes.cri.container-name": "web", "wherry.dev/http.listen": "9000"}: 0.0.0.0:9000 1
+            {"io.kubernetes.cri.container-name": "web", "wherry.dev/http.listen": ":9000"}: 0.0.0.0:9000 1
+            {"io.kubernetes.cri.container-name": "web", "wherry.dev/http.listen": "[::1]:9000"}: [::1]:9000 1
+            {"io.kubernetes.cri.container-name": "web", "wherry.dev/http.listen.web": "9001", "wherry.dev/http.listen": "9000"}: 0.0.0.0:9001 1
+            {"io.kubernetes.cri.container-name": "web", "wherry.dev/http.listen.other": "9001"}: 0.0.0.0:8080 1
+            {"io.kubernetes.cri.container-name": "web", "wherry.dev/http.listen": "0"}: refused: wherry.dev/http.listen is "0": it must be a port or an address with a port, such as 8080 or 127.0.0.1:8080
+            {"io.kubernetes.cri.container-name": "web", "wherry.dev/http.listen": "http"}: refused: wherry.dev/http.listen is "http": it must be a port or an address with a port, such as 8080 or 127.0.0.1:8080
+            {"io.kubernetes.cri.container-name": "web", "wherry.dev/root": "maybe"}: refused: wherry.dev/root is "maybe": it must be none or default
+            {"io.kubernetes.cri.container-name": "web", "wherry.dev/http.lisen": "9000"}: refused: wherry.dev/http.lisen is not a key Wherry knows, did you mean http.listen? (known: http.listen, root)
+            {"io.kubernetes.cri.container-name": "web", "wherry.dev/http-listen.web": "9000"}: refused: wherry.dev/http-listen.web is not a key Wherry knows, did you mean http.listen? (known: http.listen, root)
+            {"io.kubernetes.cri.container-name": "web", "wherry.dev/roots": "none"}: refused: wherry.dev/roots is not a key Wherry knows, did you mean root? (known: http.listen, root)
+            {"io.kubernetes.cri.container-name": "web", "wherry.dev/frobnicate": "1"}: refused: wherry.dev/frobnicate is not a key Wherry knows (known: http.listen, root)
+            {"io.kubernetes.cri.container-name": "web", "wherry.dev/": "1"}: refused: wherry.dev/ is not a key Wherry knows (known: http.listen, root)
+            {"wherry.dev/root": "none"}: 0.0.0.0:8080 0
+            {"wherry.dev/root.web": "none"}: refused: wherry.dev/root.web is for "web", and only containers of a pod have such names: leave it out
+            {"wherry.dev/root.web": "none", "io.kubernetes.cri.container-type": "sandbox"}: 0.0.0.0:8080 1
+        "#]],
     );
     told(
         &cases[..3],
