@@ -76,9 +76,12 @@ pub(crate) fn of_layer(wanted: &Wanted<'_>, digest: &Digest) -> Result<Compiled,
 
 /// The code of this WebAssembly file.
 pub(crate) fn of_file(wanted: &Wanted<'_>, file: File) -> Result<Compiled, Denied> {
-    let digest = Digest::of_file(&file).map_err(|e| {
-        Denied::new(Code::FailedPrecondition, format!("cannot read the program: {e}"))
-    })?;
+    let unreadable = |e| unreadable(wanted, &e);
+    let bytes = file.metadata().map_err(unreadable)?.len();
+    if bytes > MAX_PROGRAM_BYTES {
+        return Err(unreadable(too_large()));
+    }
+    let digest = Digest::of_file(&file).map_err(unreadable)?;
     of(wanted, &digest, || Ok(file))
 }
 
@@ -112,9 +115,7 @@ fn of(
     if let Some(entry) = cache.lookup(&engine, digest).map_err(|e| unusable(&e))? {
         return Ok(entry.into());
     }
-    let unreadable = |e: std::io::Error| {
-        Denied::new(Code::FailedPrecondition, format!("cannot read {}: {e}", wanted.name))
-    };
+    let unreadable = |e| unreadable(wanted, &e);
     let copy = sealed_copy(&open()?).map_err(unreadable)?;
     let digest = Digest::of_file(&copy).map_err(unreadable)?;
     let filling = Filling {
@@ -138,6 +139,15 @@ fn given_up(wanted: &Wanted<'_>) -> Denied {
     Denied::new(Code::FailedPrecondition, format!("{}: was given up", wanted.name))
 }
 
+fn unreadable(wanted: &Wanted<'_>, error: &std::io::Error) -> Denied {
+    Denied::new(Code::FailedPrecondition, format!("cannot read {}: {error}", wanted.name))
+}
+
+fn too_large() -> std::io::Error {
+    let why = format!("it has more than the {MAX_PROGRAM_BYTES} bytes that a program may have");
+    std::io::Error::new(std::io::ErrorKind::FileTooLarge, why)
+}
+
 /// The file's bytes as they are now, in memory, for ever (memfd_create(2), "File sealing").
 fn sealed_copy(file: &File) -> std::io::Result<File> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -147,8 +157,7 @@ fn sealed_copy(file: &File) -> std::io::Result<File> {
     // One byte more than may be tells that there are more.
     let copied = std::io::copy(&mut file.take(MAX_PROGRAM_BYTES + 1), &mut copy)?;
     if copied > MAX_PROGRAM_BYTES {
-        let why = format!("it has more than the {MAX_PROGRAM_BYTES} bytes that a program may have");
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, why));
+        return Err(too_large());
     }
     copy.seek(SeekFrom::Start(0))?;
     let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;

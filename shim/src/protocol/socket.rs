@@ -9,6 +9,7 @@ use std::time::Duration;
 use containerd_shim_protos::api::ConnectRequest;
 use containerd_shim_protos::shim_async::TaskClient;
 use containerd_shim_protos::ttrpc::{self, asynchronous::Client, context::Context};
+use rustix::fs::{FlockOperation, flock};
 
 /// Annotations that name the pod, the most explicit first: containerd's own shim's, CRI's, CRI-O's.
 const GROUPS: [&str; 3] = [
@@ -65,7 +66,12 @@ pub(crate) fn bind_or_find(path: &Path) -> io::Result<Found> {
 }
 
 /// Removes a socket that nobody listens on; one that answers stays.
+///
+/// One at a time in its folder: between the looking and the removing of one `start`, another could have bound a new
+/// socket there.
 pub(crate) fn remove_dead(path: &Path) -> io::Result<()> {
+    let folder = std::fs::File::open(path.parent().unwrap_or(Path::new("/")))?;
+    flock(&folder, FlockOperation::LockExclusive)?;
     if is_alive(path) {
         return Ok(());
     }
@@ -131,5 +137,21 @@ mod tests {
         assert!(matches!(bind_or_find(&path).unwrap(), Found::Alive));
         drop(first);
         assert!(matches!(bind_or_find(&path).unwrap(), Found::Bound(_)));
+    }
+
+    #[test]
+    fn of_all_who_find_a_dead_socket_one_binds() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        for _ in 0..4 {
+            drop(bind(&path).unwrap());
+            let found = std::thread::scope(|scope| {
+                let starts = [(); 4].map(|()| scope.spawn(|| bind_or_find(&path).unwrap()));
+                starts.map(|start| start.join().unwrap())
+            });
+            let bound = found.iter().filter(|found| matches!(found, Found::Bound(_))).count();
+            assert_eq!(bound, 1);
+            std::fs::remove_file(&path).unwrap();
+        }
     }
 }
