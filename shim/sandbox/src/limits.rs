@@ -1,5 +1,6 @@
 //! Resource limits of a process (`process.rlimits`).
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use wherry_core::plan;
 
@@ -31,13 +32,22 @@ fn set_one(pid: Option<Pid>, limit: &plan::Rlimit, new: Rlimit) -> Result<()> {
     prlimit(pid, resource(&limit.name)?, new).map(drop).map_err(|errno| {
         let plan::Rlimit { name, soft, hard } = limit;
         Error::Refused(match errno {
-            rustix::io::Errno::PERM => format!(
+            Errno::PERM if name == "RLIMIT_NOFILE" && most_descriptors().is_some_and(|n| *hard > n) => format!(
+                "process.rlimits {name}: {hard} is higher than the kernel allows any process; raise \
+                 the sysctl fs.nr_open or ask for less"
+            ),
+            Errno::PERM => format!(
                 "process.rlimits {name}: {hard} is higher than the shim's own limit, and it has no \
                  CAP_SYS_RESOURCE to raise it; give it that capability or ask for less"
             ),
             errno => format!("process.rlimits {name} cannot be {soft} of {hard}: {errno}"),
         })
     })
+}
+
+/// The kernel's own limit of descriptors (proc(5)).
+fn most_descriptors() -> Option<u64> {
+    std::fs::read_to_string("/proc/sys/fs/nr_open").ok()?.trim().parse().ok()
 }
 
 /// `None` is `RLIM_INFINITY`.
