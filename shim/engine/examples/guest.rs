@@ -4,7 +4,8 @@
 //! ```text
 //! guest compile PROGRAM CODE      prints the profile
 //! guest command|service CODE RUN [MEMORY]
-//!     RUN is a file with the plan's part as JSON, MEMORY one with the limit of memory
+//!     RUN is a file with the plan's part as JSON, MEMORY one with the limit of memory;
+//!     the environment's TERMINATION_LOG names the termination log
 //! ```
 
 use std::fs::File;
@@ -46,7 +47,8 @@ fn execute(profile: &str, code: &str, run: &str, memory: Option<&str>) -> ExitCo
     let profile = serde_json::from_str(&format!("{profile:?}")).expect("a profile");
     let code = File::open(code).expect("the compiled code");
     let run = serde_json::from_reader(File::open(run).expect("the plan")).expect("a plan");
-    match wherry_engine::load(profile, code, &run, memory) {
+    let log = std::env::var_os("TERMINATION_LOG").map(Into::into);
+    match wherry_engine::load(profile, code, &run, memory, log) {
         Ok(loaded) => std::process::exit(loaded.run().code()),
         Err(refusal) => {
             eprintln!("refused: {refusal}");

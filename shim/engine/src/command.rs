@@ -7,7 +7,7 @@ use wasmtime_wasi::p2::bindings::CommandPre as Command2;
 use wasmtime_wasi::p3::bindings::CommandPre as Command3;
 
 use crate::call::{ComponentCall, ModuleCall};
-use crate::exit::Exit;
+use crate::exit::{Exit, Reasons};
 use crate::host::{Host, Preview1};
 
 pub(crate) enum Command {
@@ -19,22 +19,26 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    pub(crate) async fn run(&mut self) -> Exit {
+    pub(crate) async fn run(&mut self, reasons: &Reasons) -> Exit {
         match self {
-            Command::Start { store, pre } => Exit::of(start(store, pre).await),
-            Command::CallModule { store, pre, call } => Exit::of(call.run(store, pre).await),
-            Command::Run2 { store, pre } => run_result(run2(store, pre).await),
-            Command::Run3 { store, pre } => run_result(run3(store, pre).await),
-            Command::CallComponent { store, pre, call } => run_result(call.run(store, pre).await),
+            Command::Start { store, pre } => Exit::of(start(store, pre).await, reasons),
+            Command::CallModule { store, pre, call } => {
+                Exit::of(call.run(store, pre).await, reasons)
+            }
+            Command::Run2 { store, pre } => run_result(run2(store, pre).await, reasons),
+            Command::Run3 { store, pre } => run_result(run3(store, pre).await, reasons),
+            Command::CallComponent { store, pre, call } => {
+                run_result(call.run(store, pre).await, reasons)
+            }
         }
     }
 }
 
 /// A guest that returns an error has said what it had to say itself.
-fn run_result(result: wasmtime::Result<Result<(), ()>>) -> Exit {
+fn run_result(result: wasmtime::Result<Result<(), ()>>, reasons: &Reasons) -> Exit {
     match result {
         Ok(Err(())) => Exit::FAILURE,
-        result => Exit::of(result),
+        result => Exit::of(result, reasons),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::path::PathBuf;
 
 use wasmtime::Trap;
 use wasmtime_wasi::I32Exit;
@@ -14,7 +15,7 @@ pub struct Exit(u8);
 const ABORTED: Exit = Exit(134);
 
 /// Where Kubernetes looks for the reason by default; in the container only if the pod wants it.
-const TERMINATION_LOG: &str = "/dev/termination-log";
+pub const TERMINATION_LOG: &str = "/dev/termination-log";
 
 impl Exit {
     pub(crate) const SUCCESS: Exit = Exit(0);
@@ -32,13 +33,13 @@ impl Exit {
 
     /// The status of a guest that returned, exited, or trapped. A trap is told on stderr, with the
     /// guest's backtrace, and in the termination log.
-    pub(crate) fn of<T>(result: wasmtime::Result<T>) -> Exit {
+    pub(crate) fn of<T>(result: wasmtime::Result<T>, reasons: &Reasons) -> Exit {
         let Err(error) = result else { return Exit::SUCCESS };
         if let Some(I32Exit(status)) = error.downcast_ref() {
             // The operating system keeps the low eight bits, too.
             return Exit((status & 0xff) as u8);
         }
-        tell(&trap_message(&error));
+        reasons.tell(&trap_message(&error));
         ABORTED
     }
 }
@@ -56,11 +57,21 @@ pub(crate) fn trap_message(error: &wasmtime::Error) -> String {
     message
 }
 
-/// Tells the reason where people look for it. Failure to do so cannot be told anywhere.
-pub(crate) fn tell(message: &str) {
-    let line = format!("wherry: {message}\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    if let Ok(mut log) = OpenOptions::new().append(true).open(TERMINATION_LOG) {
-        let _ = log.write_all(line.as_bytes());
+/// Where people look for the reason of an end: stderr, and the container's termination log if it is
+/// the container that ends.
+#[derive(Debug)]
+pub(crate) struct Reasons {
+    pub(crate) log: Option<PathBuf>,
+}
+
+impl Reasons {
+    /// Failure to tell cannot be told anywhere.
+    pub(crate) fn tell(&self, message: &str) {
+        let line = format!("wherry: {message}\n");
+        let _ = std::io::stderr().write_all(line.as_bytes());
+        let log = self.log.as_ref().map(|log| OpenOptions::new().append(true).open(log));
+        if let Some(Ok(mut log)) = log {
+            let _ = log.write_all(line.as_bytes());
+        }
     }
 }

@@ -29,6 +29,6 @@ mod signals;
 mod stdio;
 mod world;
 
-pub use exit::Exit;
+pub use exit::{Exit, TERMINATION_LOG};
 pub use load::{Loaded, Refusal, load};
 pub use world::World;

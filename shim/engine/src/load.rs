@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::path::PathBuf;
 
 use thiserror::Error;
 use tokio::runtime::{self, Runtime};
@@ -17,7 +18,7 @@ use wherry_core::plan::{Profile, Run};
 use crate::call::{ComponentCall, ModuleCall};
 use crate::code::{self, Code};
 use crate::command::Command;
-use crate::exit::Exit;
+use crate::exit::{Exit, Reasons};
 use crate::host::{self, Host, Preview1};
 use crate::http::Service;
 use crate::http::outgoing::Outgoing;
@@ -72,7 +73,7 @@ impl Refusal {
 
 /// A guest that only waits to be started.
 #[derive(Debug)]
-pub struct Loaded(Job);
+pub struct Loaded(Job, Reasons);
 
 enum Job {
     Command(Runtime, Box<Command>),
@@ -94,11 +95,15 @@ impl fmt::Debug for Job {
 /// it any more. It is native code, and Wasmtime checks its version, not its intentions.
 ///
 /// `memory` is the file that tells the memory limit of the container's cgroup, if there is one.
+///
+/// `termination_log` is the file for the reason if the container ends by itself, beside stderr: for
+/// the container's own program, not for an exec, whose end is not the container's.
 pub fn load(
     profile: Profile,
     cwasm: File,
     run: &Run,
     memory: Option<File>,
+    termination_log: Option<PathBuf>,
 ) -> Result<Loaded, Refusal> {
     crate::signals::end_at_signals();
     let engine = engine(profile)?;
@@ -110,21 +115,22 @@ pub fn load(
         }
         Code::Component(component) => load_component(profile, &engine, component, run, budget)?,
     };
-    Ok(Loaded(job))
+    Ok(Loaded(job, Reasons { log: termination_log }))
 }
 
 impl Loaded {
     /// Runs the guest to its end. The process should exit with the result's code.
     pub fn run(self) -> Exit {
-        match self.0 {
+        let Loaded(job, reasons) = self;
+        match job {
             Job::Command(runtime, command) => {
                 // The process ends after its only guest, and the kernel takes everything back at
                 // once: to give up memory piece by piece would only make the exit later.
-                let exit = runtime.block_on(Box::leak(command).run());
+                let exit = runtime.block_on(Box::leak(command).run(&reasons));
                 std::mem::forget(runtime);
                 exit
             }
-            Job::Service(service) => service.run(),
+            Job::Service(service) => service.run(&reasons),
         }
     }
 }

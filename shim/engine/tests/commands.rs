@@ -97,6 +97,20 @@ fn a_trap_is_told_with_function_names() {
 }
 
 #[test]
+fn a_trap_is_told_in_the_termination_log_of_the_container_alone() {
+    let guest = Guest::new("(module (func (export \"_start\") unreachable))");
+    let log = guest.folder.path().join("termination-log");
+    std::fs::write(&log, "").unwrap();
+    // As an exec, which has none.
+    assert!(guest.show().ends_with("exit 134\n"));
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "");
+    let output = guest.command().env("TERMINATION_LOG", &log).output().unwrap();
+    let told = std::fs::read_to_string(&log).unwrap();
+    assert!(told.starts_with("wherry: the guest trapped: "), "{told}");
+    assert_eq!(show(&output), told + "exit 134\n");
+}
+
+#[test]
 fn endless_recursion_traps() {
     let text = r#"(module (func $down (call $down)) (export "_start" (func $down)))"#;
     let output = Guest::new(text).show();

@@ -6,7 +6,8 @@
 use std::fs::File;
 use std::process::ExitCode;
 
-use wherry_engine::{Exit, Loaded};
+use wherry_engine::{Exit, Loaded, TERMINATION_LOG};
+use wherry_sandbox::hooks::Status;
 use wherry_sandbox::wire::{Channel, Setup, SetupFds, ToGuest, ToShim};
 use wherry_sandbox::{Entered, enter};
 
@@ -48,9 +49,12 @@ fn prepare(shim: &mut Channel) -> Result<(Entered, Loaded), String> {
     let SetupFds { code, stdin, stdout, stderr, memory, sources } = descriptors;
     take_streams(stdin, stdout, stderr).map_err(sentence)?;
     let mut entered = enter(&setup, sources, shim).map_err(sentence)?;
-    let Setup { run, profile, .. } = setup;
+    let Setup { run, profile, state, .. } = setup;
+    // An exec joins a container that runs, and its end is not the container's.
+    let log = (state.status != Status::Running).then(|| TERMINATION_LOG.into());
     let memory = memory.map(File::from);
-    let loaded = wherry_engine::load(profile, File::from(code), &run, memory).map_err(sentence)?;
+    let loaded =
+        wherry_engine::load(profile, File::from(code), &run, memory, log).map_err(sentence)?;
     entered.seal().map_err(sentence)?;
     shim.send(&ToShim::Ready, &[]).map_err(sentence)?;
     Ok((entered, loaded))

@@ -31,7 +31,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre as Proxy2;
 use wasmtime_wasi_http::p3::bindings::ServicePre as Service3;
 use wherry_core::plan::Run;
 
-use crate::exit::{Exit, tell};
+use crate::exit::{Exit, Reasons};
 use crate::host::{self, Host};
 use crate::limits::{Budget, Declared};
 use crate::load::Refusal;
@@ -100,7 +100,7 @@ impl Service {
 
     /// Serves until a signal asks to stop. Threads are made here and not while loading: by now
     /// the process is sealed, and they inherit that.
-    pub(crate) fn run(self) -> Exit {
+    pub(crate) fn run(self, reasons: &Reasons) -> Exit {
         let threads = self.threads.map_or_else(processors, |threads| threads.get().into());
         let mut builder = match threads {
             1 => runtime::Builder::new_current_thread(),
@@ -113,11 +113,12 @@ impl Service {
         let runtime = match builder.enable_all().thread_name("wherry-http").build() {
             Ok(runtime) => runtime,
             Err(error) => {
-                tell(&format!("the threads of the HTTP service cannot be started: {error}"));
+                reasons
+                    .tell(&format!("the threads of the HTTP service cannot be started: {error}"));
                 return Exit::FAILURE;
             }
         };
-        let exit = runtime.block_on(server::serve(self.listen, self.shared));
+        let exit = runtime.block_on(server::serve(self.listen, self.shared, reasons));
         // Guests that still compute after the drain's deadline do not hold up the exit.
         runtime.shutdown_background();
         exit
