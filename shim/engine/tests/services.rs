@@ -188,7 +188,7 @@ fn an_address_in_use_is_told() {
 }
 
 #[test]
-fn requests_without_a_valid_host_are_refused() {
+fn requests_without_one_valid_host_are_refused() {
     let service = Service::start();
     let answer = |request: &str| {
         let mut stream = TcpStream::connect(service.address).unwrap();
@@ -198,7 +198,10 @@ fn requests_without_a_valid_host_are_refused() {
         line.trim_end().to_owned()
     };
     assert_eq!(answer("GET / HTTP/1.0\r\n\r\n"), "HTTP/1.0 200 OK");
-    assert_eq!(answer("GET / HTTP/1.1\r\nhost: a b\r\n\r\n"), "HTTP/1.1 400 Bad Request");
+    let refused = "HTTP/1.1 400 Bad Request";
+    assert_eq!(answer("GET / HTTP/1.1\r\nhost: a b\r\n\r\n"), refused);
+    assert_eq!(answer("GET / HTTP/1.1\r\n\r\n"), refused);
+    assert_eq!(answer("GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n"), refused);
     service.signal(Signal::SIGTERM);
     assert_eq!(service.end(), "exit 0\n");
 }

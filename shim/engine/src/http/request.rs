@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::channel::oneshot;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, StatusCode, Uri};
+use http::{Request, Response, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::task::{AbortHandle, JoinHandle};
@@ -26,7 +26,7 @@ type Answer = Result<Response<WasiBody>, wasmtime::Error>;
 pub(super) async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Response<WasiBody> {
     let what = format!("{} {}", request.method(), request.uri().path());
     let Ok(request) = absolute(request) else {
-        return refuse(StatusCode::BAD_REQUEST, "the request names no host, or no valid one");
+        return refuse(StatusCode::BAD_REQUEST, "the request does not name one valid host");
     };
     let (sender, answer) = oneshot::channel();
     // The response's body and what the guest does after it go on when this function is done.
@@ -82,16 +82,21 @@ impl Shared {
 }
 
 /// The request as WASI wants it: with the scheme and the authority in its URI.
+///
+/// HTTP/1.1 wants exactly one `Host` (RFC 9112, 3.2): of two, a proxy before us may have gone by the other one.
 fn absolute(request: Request<Incoming>) -> Result<Request<WasiBody>, ()> {
     let (mut parts, body) = request.into_parts();
     let mut uri = parts.uri.into_parts();
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => Some(Authority::try_from(host.as_bytes()).map_err(drop)?),
+        (Some(_), Some(_)) => return Err(()),
+        (None, _) if parts.version == Version::HTTP_11 => return Err(()),
+        (None, _) => None,
+    };
     if uri.authority.is_none() {
-        let host = match parts.headers.get(HOST) {
-            Some(host) => Authority::try_from(host.as_bytes()).map_err(drop)?,
-            // HTTP/1.0 has no such header.
-            None => Authority::from_static("localhost"),
-        };
-        uri.authority = Some(host);
+        // HTTP/1.0 knows no hosts.
+        uri.authority = Some(host.unwrap_or(Authority::from_static("localhost")));
     }
     uri.scheme.get_or_insert(Scheme::HTTP);
     uri.path_and_query.get_or_insert(PathAndQuery::from_static("/"));

@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::silence::Spoken;
 use super::{Shared, request};
-use crate::exit::{Exit, tell};
+use crate::exit::{Exit, Reasons};
 use crate::signals::{STOPPING, leave_stopping_to_service};
 
 /// Connections that the kernel holds while we are busy.
@@ -29,22 +29,26 @@ const BACKLOG: u32 = 1024;
 /// and is to find a service that has ended itself and said why.
 const DRAIN: Duration = Duration::from_secs(25);
 
+/// How often a silent HTTP/2 connection is asked whether anybody is there.
+const PING: Duration = Duration::from_secs(30);
+
 /// How long to wait when the process is out of descriptors, for connections to end.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
 
-pub(super) async fn serve(address: SocketAddr, shared: Arc<Shared>) -> Exit {
+pub(super) async fn serve(address: SocketAddr, shared: Arc<Shared>, reasons: &Reasons) -> Exit {
     let (listener, mut stop) =
         match listen(address).and_then(|listener| Ok((listener, Stop::new()?))) {
             Ok(ready) => ready,
             Err(error) => {
-                tell(&format!("cannot listen on {address}: {error}"));
+                reasons.tell(&format!("cannot listen on {address}: {error}"));
                 return Exit::FAILURE;
             }
         };
     let (connections, _) = watch::channel(());
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new());
-    server.http2().timer(TokioTimer::new());
+    // A connection whose other end is gone would hold its place for ever.
+    server.http2().timer(TokioTimer::new()).keep_alive_interval(PING);
     let places = Arc::new(Semaphore::new(shared.places.connections));
     loop {
         let next = async {
@@ -71,12 +75,17 @@ pub(super) async fn serve(address: SocketAddr, shared: Arc<Shared>) -> Exit {
         }
     }
     drop(listener);
-    drain(connections, stop, &shared).await
+    drain(connections, stop, &shared, reasons).await
 }
 
 /// Finishes what runs: connections without a request are closed at once, others after their
 /// response. Each of them holds a receiver of `connections`.
-async fn drain(connections: watch::Sender<()>, mut stop: Stop, shared: &Shared) -> Exit {
+async fn drain(
+    connections: watch::Sender<()>,
+    mut stop: Stop,
+    shared: &Shared,
+    reasons: &Reasons,
+) -> Exit {
     let all = u32::try_from(shared.places.requests).unwrap_or(u32::MAX);
     let finished = async {
         connections.send_replace(());
@@ -87,7 +96,7 @@ async fn drain(connections: watch::Sender<()>, mut stop: Stop, shared: &Shared) 
     tokio::select! {
         () = finished => Exit::SUCCESS,
         () = tokio::time::sleep(DRAIN) => {
-            tell(&format!("requests still run {} s after the signal to stop", DRAIN.as_secs()));
+            reasons.tell(&format!("requests still run {} s after the signal to stop", DRAIN.as_secs()));
             Exit::SUCCESS
         }
         signal = stop.asked() => Exit::signalled(signal),
