@@ -18,6 +18,7 @@ use containerd_client::services::v1::version_client::VersionClient;
 use containerd_client::tonic::transport::Channel;
 use containerd_client::tonic::{Code, Request, Status};
 use containerd_client::types::Mount;
+use containerd_shim_protos::protobuf::CodedOutputStream;
 use prost_types::Any;
 
 use crate::cgroups::RUNC_OPTIONS;
@@ -56,6 +57,17 @@ impl std::error::Error for Refused {}
 /// Options of containerd's own shim, as containerd wants them.
 pub fn runc_options(value: Vec<u8>) -> Any {
     Any { type_url: RUNC_OPTIONS.to_string(), value }
+}
+
+/// Options of any other shim, as CRI and Docker pass on what the administrator wrote for it:
+/// `runtimeoptions.v1.Options`, whose `config_body` is the field 3.
+pub fn text_options(toml: &str) -> Any {
+    let mut value = Vec::new();
+    let mut message = CodedOutputStream::vec(&mut value);
+    let written = message.write_bytes(3, toml.as_bytes()).and_then(|()| message.flush());
+    drop(message);
+    written.expect("a vector takes everything");
+    Any { type_url: "runtimeoptions.v1.Options".to_string(), value }
 }
 
 type Answer<T> = std::result::Result<T, Refused>;

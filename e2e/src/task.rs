@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::client::{Client, NewContainer, Refused, runc_options};
+use crate::client::{Client, NewContainer, Refused, runc_options, text_options};
 use crate::command::{Output, until};
 use crate::containerd::Containerd;
 use crate::image::Image;
@@ -42,6 +42,7 @@ pub struct Container {
     log: Option<String>,
     edits: Vec<Edit>,
     runtime: Option<String>,
+    options: Option<String>,
     id: Option<String>,
 }
 
@@ -64,6 +65,7 @@ impl Container {
             log: None,
             edits: Vec::new(),
             runtime: None,
+            options: None,
             id: None,
         }
     }
@@ -141,6 +143,12 @@ impl Container {
         self
     }
 
+    /// What the administrator wrote for our handler.
+    pub fn options(mut self, toml: &str) -> Container {
+        self.options = Some(toml.to_string());
+        self
+    }
+
     pub fn id(mut self, id: &str) -> Container {
         self.id = Some(id.to_string());
         self
@@ -181,15 +189,16 @@ impl Container {
         let client = containerd.client();
         let runtime = self.runtime.take();
         let cgroups = containerd.cgroups;
-        let options = match &runtime {
-            None => cgroups.options(containerd.runtime),
-            Some(_) => None,
+        let options = match (&self.options, &runtime) {
+            (Some(toml), _) => Some(text_options(toml)),
+            (None, None) => cgroups.options(containerd.runtime).map(runc_options),
+            (None, Some(_)) => None,
         };
         let new = NewContainer {
             id: id.clone(),
             image: self.image.reference.clone(),
             runtime: runtime.unwrap_or_else(|| containerd.runtime.name().to_string()),
-            runtime_options: options.map(runc_options),
+            runtime_options: options,
             spec: self.spec(&cgroups.path(&containerd.place.tag, &id)),
             labels: Vec::new(),
         };

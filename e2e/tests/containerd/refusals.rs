@@ -65,7 +65,61 @@ pub(crate) const CASES: &[Case] = &[
         };
         refused(w, w.guest("hello")?.edit(spec), &["SCMP_ACT_MAYBE"])
     }),
+    ("a_component_of_another_world_is_refused", For::Wherry, |w| {
+        module(w, "world", b"(component)", &["wasi:cli/run", "wasi:http"])
+    }),
+    ("a_sysctl_of_the_whole_node_is_named", For::Wherry, |w| {
+        let spec = |spec: &mut Value| spec["linux"]["sysctl"] = json!({ "vm.swappiness": "1" });
+        refused(w, w.guest("hello")?.edit(spec), &["linux.sysctl", "vm.swappiness"])
+    }),
+    ("a_limit_above_the_kernels_is_named", For::Wherry, |w| {
+        let limit = json!({ "type": "RLIMIT_NOFILE", "soft": 1024, "hard": u32::MAX });
+        let spec = move |spec: &mut Value| spec["process"]["rlimits"] = json!([limit]);
+        refused(w, w.guest("hello")?.edit(spec), &["process.rlimits RLIMIT_NOFILE", "fs.nr_open"])
+    }),
+    ("a_capability_that_linux_has_not_is_named", For::Wherry, |w| {
+        let spec =
+            |spec: &mut Value| spec["process"]["capabilities"]["bounding"] = json!(["CAP_FLY"]);
+        refused(w, w.guest("hello")?.edit(spec), &["process.capabilities", "CAP_FLY"])
+    }),
+    ("a_hook_that_fails_is_told_with_what_it_said", For::Wherry, |w| {
+        let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", "echo no place >&2; exit 3"] });
+        let spec = move |spec: &mut Value| spec["hooks"]["createRuntime"] = json!([hook]);
+        refused(w, w.guest("hello")?.edit(spec), &["createRuntime", "no place"])
+    }),
+    ("a_compile_that_takes_too_long_is_ended", For::Wherry, |w| {
+        bomb(w, "time", "compile_timeout_seconds = 1")
+    }),
+    ("a_compile_that_takes_too_much_memory_is_ended", For::Wherry, |w| {
+        bomb(w, "memory", "compile_memory_bytes = 100000000")
+    }),
+    ("a_cache_that_cannot_be_is_named", For::Wherry, |w| {
+        let nowhere = w.containerd.place.path("no-folder");
+        std::fs::write(&nowhere, "")?;
+        let options = format!("cache_dir = {nowhere:?}");
+        refused(w, w.guest("hello")?.options(&options), &["cache", "no-folder"])
+    }),
+    ("an_unknown_option_is_named", For::Wherry, |w| {
+        refused(w, w.guest("hello")?.options("cache_folder = '/'"), &["line 1", "cache_folder"])
+    }),
 ];
+
+/// A program that takes long to compile, with an option that allows less.
+fn bomb(world: &World, name: &str, option: &str) -> Result<()> {
+    let mut program = String::from("(module (memory 1) (func (export \"_start\"))");
+    for n in 0..30_000 {
+        program += "(func (param i32) (result i32) local.get 0";
+        for k in 0..20 {
+            program += &format!(" i32.const {} i32.mul i32.load offset={k}", n + k);
+        }
+        program += ")";
+    }
+    program += ")";
+    let reference = format!("wherry.test/bomb-{name}:1");
+    let image = world.pack(Recipe::program(&reference, "app.wat", program.into_bytes()))?;
+    let (key, _) = option.split_once(' ').context("a key and its value")?;
+    refused(world, Container::of(&image).options(option), &["cannot compile", key])
+}
 
 /// A module that is the whole image.
 fn module(world: &World, name: &str, content: &[u8], words: &[&str]) -> Result<()> {
