@@ -4,6 +4,7 @@
 //! when they fail. What they brought is undone by [`crate::effects`], in reverse.
 
 use std::collections::BTreeSet;
+use std::ffi::CString;
 use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use oci_spec::runtime::Spec;
 use wherry_core::lifecycle::{Code, Creation, Denied, RootMount};
-use wherry_core::plan::{Plan, Sandbox};
+use wherry_core::plan::{Plan, Run, Sandbox};
 use wherry_core::spec::{self, CgroupVersion, Facts, Input, Options, Refusal, Refused, Role};
 use wherry_sandbox::cgroup::Cgroup;
 use wherry_sandbox::mounts::{RootfsMount, mount_rootfs};
@@ -24,6 +25,9 @@ use crate::lifeline::Process;
 use crate::options;
 use crate::pause;
 use crate::stdio::{self, Ends, Streams};
+
+/// More than a terminal shows.
+const LISTED_BYTES: usize = 4096;
 
 type Step = Result<Product, Option<Denied>>;
 
@@ -113,9 +117,11 @@ pub(crate) fn guest(
     let (ends, kept) =
         stdio::open(streams).map_err(|e| Denied::new(Code::FailedPrecondition, chain(&e)))?;
     let child = match planned.role {
-        Role::Program => bear(&plan.sandbox, cgroup)?,
-        Role::Pause => spawn(installed::shim()?.file(), pause::NAME, &plan.sandbox, cgroup)
-            .map_err(|e| failed(&e))?,
+        Role::Program => bear(&plan.sandbox, &plan.run, cgroup)?,
+        Role::Pause => {
+            spawn(installed::shim()?.file(), vec![pause::NAME.into()], &plan.sandbox, cgroup)
+                .map_err(|e| failed(&e))?
+        }
     };
     if let Err(error) = written.change(|state| state.guest = Process::of(child.pid)) {
         child.end();
@@ -126,8 +132,20 @@ pub(crate) fn guest(
 }
 
 /// A guest process that knows nothing yet.
-pub(crate) fn bear(sandbox: &Sandbox, cgroup: &Cgroup) -> Result<Child, Denied> {
-    spawn(installed::guest()?.file(), c"wherry-guest", sandbox, cgroup).map_err(|e| failed(&e))
+pub(crate) fn bear(sandbox: &Sandbox, run: &Run, cgroup: &Cgroup) -> Result<Child, Denied> {
+    spawn(installed::guest()?.file(), listed(&run.args), sandbox, cgroup).map_err(|e| failed(&e))
+}
+
+/// The program's arguments, which are those of its process too, for `ps` and `docker top`. Only who lists processes
+/// reads them there, so they end long before execve(2) would refuse them.
+fn listed(args: &[String]) -> Vec<CString> {
+    let mut room = LISTED_BYTES;
+    let shown = |arg: &String| {
+        let shown = &arg[..arg.floor_char_boundary(room)];
+        room = room.checked_sub(shown.len() + 1)?;
+        CString::new(shown).ok()
+    };
+    args.iter().map_while(shown).collect()
 }
 
 pub(crate) fn park(child: Child, ends: Ends, cgroup: &Cgroup) -> (Guest, Parked) {

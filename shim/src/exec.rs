@@ -130,7 +130,8 @@ impl Start {
         };
         let (ends, kept) =
             stdio::open(streams).map_err(|e| Denied::new(Code::FailedPrecondition, chain(&e)))?;
-        let (guest, parked) = park(bear(&plan.sandbox, &self.cgroup)?, ends, &self.cgroup);
+        let (guest, parked) =
+            park(bear(&plan.sandbox, &plan.run, &self.cgroup)?, ends, &self.cgroup);
         Ok(Born { guest, parked, kept, code, plan })
     }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use wherry_e2e::command;
 use wherry_e2e::docker::Docker;
 use wherry_e2e::rig::Runtime;
-use wherry_e2e::suite::{Case, For, Ground};
+use wherry_e2e::suite::{Case, For};
 
 use crate::kept::{Kept, SOON, soon};
 
@@ -43,6 +43,7 @@ fn detached(docker: &Docker) -> Result<()> {
     ensure!(state["Status"] == "running" && state["Pid"].as_u64() > Some(0), "{state}");
     let top = sleeps.done(&["top"])?;
     ensure!(top.lines().count() == 2 && top.contains(&state["Pid"].to_string()), "{top}");
+    ensure!(top.contains("/sleep"), "the program is not in: {top}");
     let stats = sleeps.done(&["stats", "--no-stream", "--format", "{{.PIDs}} {{.MemUsage}}"])?;
     ensure!(!stats.starts_with("0 ") && !stats.contains(" 0B /"), "{stats}");
     let stopping = Instant::now();

@@ -20,6 +20,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const CANNOT_RUN: u8 = 126;
 
 fn main() -> ExitCode {
+    // Its arguments are the guest's, and kernels before 6.14 name it after a descriptor.
+    let _ = rustix::thread::set_name(c"wherry-guest");
     let mut shim = match Channel::inherited() {
         Ok(shim) => shim,
         Err(error) => return fail(&error.to_string()),

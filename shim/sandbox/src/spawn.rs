@@ -13,7 +13,7 @@
 //! Between clone and exec only what `signal-safety(7)` allows is done: everything that needs
 //! memory is made before. A failure there is told over the wire, as the guest itself would.
 
-use std::ffi::CStr;
+use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -24,7 +24,7 @@ use wherry_core::plan;
 
 use crate::cgroup::{Cgroup, Entrance};
 use crate::error::Doing;
-use crate::sys::{self, Born, Side};
+use crate::sys::{self, Argv, Born, Side};
 use crate::wire::{Channel, GUEST_FD, Received, ToShim};
 use crate::{Error, Result, limits};
 
@@ -42,19 +42,19 @@ pub struct Child {
     pub sources: Vec<OwnedFd>,
 }
 
-/// Starts `program` (a static executable that speaks the wire) as the sandbox's first process; `name` is its
-/// only argument.
+/// Starts `program` (a static executable that speaks the wire) as the sandbox's first process; `words` are its
+/// arguments, the first being its name.
 ///
 /// Does not wait for the program to run: what fails later is the wire's first message.
 pub fn spawn(
     program: &File,
-    name: &CStr,
+    words: Vec<CString>,
     sandbox: &plan::Sandbox,
     cgroup: &Cgroup,
 ) -> Result<Child> {
     let entrance = cgroup.entrance()?;
     let (mut channel, guest_end) = Channel::pair()?;
-    let birth = Birth::prepare(program, name, sandbox, &entrance, &guest_end)?;
+    let birth = Birth::prepare(program, words, sandbox, &entrance, &guest_end)?;
     let sources = crate::enter::open_sources(sandbox)?;
     let born = if birth.needs_process_between(sandbox) {
         bear_through_another(&birth, &entrance, &mut channel)?

@@ -4,7 +4,7 @@ pub(crate) mod bpf;
 pub(crate) mod landlock;
 pub(crate) mod seccomp;
 
-use std::ffi::CStr;
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -83,21 +83,34 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Executes the program that `program` holds, with these arguments and no environment. Returns
 /// only on failure. Allowed after a fork.
-pub(crate) fn exec(program: RawFd, name: &CStr) -> Errno {
-    let argv = [name.as_ptr(), std::ptr::null()];
+pub(crate) fn exec(program: RawFd, argv: &Argv) -> Errno {
     let envp = [std::ptr::null::<libc::c_char>()];
-    // SAFETY: both arrays end with a null pointer and live across the call.
+    // SAFETY: both arrays end with a null pointer and live across the call, as do argv's words.
     unsafe {
         libc::syscall(
             libc::SYS_execveat,
             program,
             c"".as_ptr(),
-            argv.as_ptr(),
+            argv.pointers.as_ptr(),
             envp.as_ptr(),
             libc::AT_EMPTY_PATH,
         )
     };
     errno()
+}
+
+/// The arguments of a program to be executed, as execve(2) takes them.
+pub(crate) struct Argv {
+    _words: Vec<CString>,
+    pointers: Vec<*const libc::c_char>,
+}
+
+impl Argv {
+    pub(crate) fn new(words: Vec<CString>) -> Argv {
+        let ends = [std::ptr::null()];
+        let pointers = words.iter().map(|word| word.as_ptr()).chain(ends).collect();
+        Argv { _words: words, pointers }
+    }
 }
 
 /// Ends this process without running anything else. Allowed after a fork.

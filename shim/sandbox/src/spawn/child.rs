@@ -1,6 +1,6 @@
 //! The child's side of a birth: nothing here allocates, locks or returns after the fork.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 
 use super::*;
 
@@ -21,7 +21,7 @@ pub(super) struct Birth<'a> {
     program: OwnedFd,
     wire: OwnedFd,
     null: OwnedFd,
-    name: CString,
+    argv: Argv,
 }
 
 /// A namespace to join.
@@ -35,7 +35,7 @@ pub(super) struct Join {
 impl<'a> Birth<'a> {
     pub(super) fn prepare(
         program: &File,
-        name: &CStr,
+        words: Vec<CString>,
         sandbox: &plan::Sandbox,
         entrance: &'a Entrance,
         guest_end: &Channel,
@@ -64,7 +64,7 @@ impl<'a> Birth<'a> {
             program: above(program)?,
             wire: above(guest_end)?,
             null: open_null()?,
-            name: name.into(),
+            argv: Argv::new(words),
         })
     }
 
@@ -145,7 +145,7 @@ impl<'a> Birth<'a> {
         // SAFETY: placed just now, by this process.
         let program = unsafe { BorrowedFd::borrow_raw(PROGRAM_FD) };
         let _ = rustix::io::fcntl_setfd(program, rustix::io::FdFlags::CLOEXEC);
-        let errno = sys::exec(PROGRAM_FD, &self.name);
+        let errno = sys::exec(PROGRAM_FD, &self.argv);
         self.fail("executing the guest program", errno)
     }
 

@@ -87,8 +87,8 @@ impl Rig {
 
     fn create_in(&self, cgroup: &Cgroup, commands: &[&str]) -> Result<(Child, File), String> {
         let program = File::open(env!("CARGO_BIN_EXE_wherry-sandbox-probe")).unwrap();
-        let mut child =
-            spawn(&program, c"probe", &self.sandbox, cgroup).map_err(|e| e.sentence())?;
+        let mut child = spawn(&program, vec![c"probe".into()], &self.sandbox, cgroup)
+            .map_err(|e| e.sentence())?;
         let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         let null =
             || OwnedFd::from(File::options().read(true).write(true).open("/dev/null").unwrap());
