@@ -33,7 +33,7 @@ demo: toolchain programs ## runs Wasm containers on a private containerd, beside
 	@cargo run --quiet -p wherry-e2e --bin demo
 
 .PHONY: test
-test: test-unit test-containerd conformance test-crash storm-short test-upgrade test-docker ## every suite (root; cold up to an hour, warm in minutes)
+test: test-unit test-containerd conformance test-crash storm-short test-upgrade test-docker test-cluster ## every suite (root; cold up to an hour and a quarter, warm in minutes)
 
 .PHONY: test-unit
 test-unit: toolchain ## pure and kernel tests, no daemon (root; Rust)
@@ -74,6 +74,11 @@ storm-short: rig guests programs ## a hundred of these rounds, always the same (
 test-docker: rig guests programs ## the programs under Docker Engine 26, 28 and 29, with and without the containerd image store (root)
 	for d in $(DOCKER); do echo "== Docker $$d"; \
 	  WHERRY_DOCKER=$${d%/*} WHERRY_DOCKER_STORE=$${d#*/} $(E2E) --test docker; done
+
+.PHONY: test-cluster
+test-cluster: toolchain guests programs ## pods on a Kubernetes of two nodes, containerd 1.7 and 2.4 (root; 4 GB of disk, cold 15 minutes more)
+	e2e/rig/fetch.sh cluster
+	$(E2E) --test cluster
 
 .PHONY: test-client
 test-client: rig guests programs ## containerd's own suite, integration/client, on runc, native and wasmbox (root; RUNS="native")

@@ -8,11 +8,12 @@
 #   fetch.sh containerd                           all three
 #   fetch.sh docker-26 | -28 | -29 | docker       Docker Engine with its containerd
 #   fetch.sh client-suite                         containerd's own suite, integration/client, with what it wants
+#   fetch.sh cluster                              Kubernetes with its etcd, the root of its nodes, containerd 1.7 and 2.4
 #   fetch.sh machine                              systemd and cgroup v2 under qemu, containerd 2.4 and runc
 #   fetch.sh guests                               compilers for the guests in C and Go
 #   fetch.sh test | [all]                         what make test needs; with containerd's own suite
 #
-# Cold on two cores: containerd 2.4 takes 2 to 3 minutes, Docker 29 4, everything else seconds.
+# Cold on two cores: Kubernetes takes 10 to 15 minutes, containerd 2.4 2 to 3, Docker 29 4, everything else seconds.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/versions.sh"
@@ -230,6 +231,55 @@ UNIT
 }
 
 
+# All programs of Kubernetes that a cluster needs, and etcd, in one file (kube/main.go): they share most of their code,
+# so that one is built in a third of the time of six. The version is told as a release would, or clients see v0.0.0.
+kube() {
+  local told=k8s.io/component-base/version made version=$RIG_KUBERNETES
+  made=$(cat "$here"/kube/{main.go,go.mod,go.sum} | sha256sum)
+  [ -x "$RIG/bin/kube" ] && [ "$(cat "$RIG/bin/kube.version" 2>/dev/null)" = "$version $made" ] && return
+  grep -q "k8s.io/kubernetes v$version$" "$here/kube/go.mod" || die "kube/go.mod is not of Kubernetes $version"
+  say "Kubernetes $version from its Go modules (10 to 15 minutes)"
+  go_ready
+  (cd "$here/kube" && go build -trimpath -o "$RIG/bin/kube" -ldflags "-s -w -X $told.gitVersion=v$version \
+    -X $told.gitMajor=${version%%.*} -X $told.gitMinor=$(cut -d. -f2 <<<"$version")" .)
+  "$RIG/bin/kube" kubectl version --client 2>/dev/null | grep -q "v$version" ||
+    die "Kubernetes was built in $RIG/bin/kube and does not start"
+  echo "$version $made" >"$RIG/bin/kube.version"
+}
+
+# A root file system with systemd as PID 1, which systemd-nspawn boots as a node of a cluster: with what kubelet,
+# kube-proxy and containerd call. Debian as new as this machine, whose C library runc was linked against.
+node() {
+  local out=$RIG/node suite made tree uri key
+  apt_install debootstrap systemd-container iproute2
+  suite=$(. /etc/os-release && [ "$ID" = debian ] && echo "${VERSION_CODENAME:-}") || suite=trixie
+  made="$suite $(declare -f node | sha256sum)"
+  [ "$(cat "$out/version" 2>/dev/null)" = "$made" ] && return
+  say "Debian $suite as the root of a node (1 minute)"
+  read -r uri key < <(debian_source)
+  [ -r "$key" ] || apt_install debian-archive-keyring
+  mkdir -p "$out"
+  tree=$(mktemp -d "$out/tree-XXXXXX")
+  chmod 755 "$tree"
+  debootstrap --variant=minbase --keyring="$key" \
+    --include=systemd-sysv,dbus,iproute2,iptables,kmod,procps,mount,conntrack,ethtool,socat,containernetworking-plugins,libseccomp2 \
+    "$suite" "$tree" "${uri%/}" >"$out/debootstrap.log" 2>&1 || die "debootstrap: $(tail -3 "$out/debootstrap.log")"
+  rm -rf "$tree"/var/cache/apt/archives/*.deb "$tree"/var/lib/apt/lists/* "$tree"/etc/{resolv.conf,machine-id}
+  rm -rf --one-file-system "$out/tree"
+  mv "$tree" "$out/tree"
+  echo "$made" >"$out/version"
+}
+
+# Serves a folder with images, over TLS.
+registry() {
+  local made
+  made=$(cat "$here"/registry/* | sha256sum)
+  [ -x "$RIG/bin/registry" ] && [ "$(cat "$RIG/bin/registry.version" 2>/dev/null)" = "$made" ] && return
+  go_ready
+  (cd "$here/registry" && go build -o "$RIG/bin/registry" .)
+  echo "$made" >"$RIG/bin/registry.version"
+}
+
 parts() { # SUITE -> the parts it needs
   case $1 in
     demo | bench | containerd-2.4) echo containerd24 runc busybox guests ;;
@@ -242,7 +292,8 @@ parts() { # SUITE -> the parts it needs
     docker-29) echo containerd24 docker29 docker_cli docker_init runc busybox guests ;;
     docker) parts docker-26 && parts docker-28 && parts docker-29 ;;
     test) parts containerd && parts docker ;;
-    all) parts test && parts client-suite ;;
+    all) parts test && parts cluster && parts client-suite ;;
+    cluster) echo containerd17 containerd24 runc busybox kube node registry guests ;;
     machine) echo containerd24 runc busybox machine guests ;;
     guests) echo guests ;;
     *) die "there is no suite called $1; see the top of $0" ;;

@@ -237,12 +237,13 @@ impl Docker {
     }
 }
 
-impl Ground for Docker {
-    fn world(&self) -> &World {
+impl Docker {
+    pub fn world(&self) -> &World {
         &self.world
     }
 
-    fn close(&self) -> Result<()> {
+    /// Ends the daemon for good.
+    pub fn close(&self) -> Result<()> {
         self.end(Signal::TERM)?;
         // Docker leaves the bind mounts of its own network namespace, and, where it was killed once, of its root.
         let place = &self.world.containerd.place;
@@ -253,6 +254,21 @@ impl Ground for Docker {
             }
         }
         Ok(())
+    }
+}
+
+impl Ground for Docker {
+    fn runtime(&self) -> Runtime {
+        self.world.containerd.runtime
+    }
+
+    fn title(&self) -> String {
+        self.world.title()
+    }
+
+    fn finish(&self) -> Result<()> {
+        self.close()?;
+        self.world.finish()
     }
 
     fn log(&self) -> String {

@@ -92,20 +92,7 @@ impl Recipe {
 
     pub fn pack(self, tar: &Path) -> Result<Image> {
         let mut blobs = Blobs::default();
-        let (descriptor, chain_id) = match self.form {
-            Form::Linux => self.ordinary(&mut blobs, "linux", architecture())?,
-            Form::Wasi => self.ordinary(&mut blobs, "wasi", "wasm")?,
-            Form::WasmLayer => self.wasm_layer(&mut blobs),
-            Form::Artifact => self.artifact(&mut blobs),
-            Form::Index => {
-                let (linux, chain_id) = self.ordinary(&mut blobs, "linux", architecture())?;
-                let (wasi, _) = self.ordinary(&mut blobs, "wasi", "wasm")?;
-                let index = json!({
-                    "schemaVersion": 2, "mediaType": INDEX, "manifests": [wasi, linux]
-                });
-                (blobs.json(INDEX, &index), chain_id)
-            }
-        };
+        let (descriptor, chain_id) = self.add_to(&mut blobs)?;
         blobs.write(tar, descriptor, &self.reference)?;
         Ok(Image {
             reference: self.reference,
@@ -114,6 +101,24 @@ impl Recipe {
             env: self.env,
             form: self.form,
             chain_id,
+        })
+    }
+
+    /// What describes the image among these blobs, and its chain id.
+    pub(crate) fn add_to(&self, blobs: &mut Blobs) -> Result<(Value, String)> {
+        Ok(match self.form {
+            Form::Linux => self.ordinary(blobs, "linux", architecture())?,
+            Form::Wasi => self.ordinary(blobs, "wasi", "wasm")?,
+            Form::WasmLayer => self.wasm_layer(blobs),
+            Form::Artifact => self.artifact(blobs),
+            Form::Index => {
+                let (linux, chain_id) = self.ordinary(blobs, "linux", architecture())?;
+                let (wasi, _) = self.ordinary(blobs, "wasi", "wasm")?;
+                let index = json!({
+                    "schemaVersion": 2, "mediaType": INDEX, "manifests": [wasi, linux]
+                });
+                (blobs.json(INDEX, &index), chain_id)
+            }
         })
     }
 
@@ -241,16 +246,18 @@ impl Blobs {
         self.json(MANIFEST, &manifest)
     }
 
-    /// Writes a layout as a folder, with an image for each of the descriptors.
-    pub(crate) fn write_folder(&self, folder: &Path, images: Vec<Value>) -> Result<()> {
+    /// Writes a layout as a folder, with an image for each of the descriptors; whoever reads it meanwhile sees the
+    /// index of before or of after.
+    pub(crate) fn write_folder(&self, folder: &Path, images: &[Value]) -> Result<()> {
         let blobs = folder.join("blobs/sha256");
         fs::create_dir_all(&blobs).with_context(|| blobs.display().to_string())?;
         for (hash, content) in &self.0 {
             fs::write(blobs.join(hash), content)?;
         }
         let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": images });
-        fs::write(folder.join("index.json"), index.to_string())?;
         fs::write(folder.join("oci-layout"), OCI_LAYOUT)?;
+        fs::write(folder.join("index.new"), index.to_string())?;
+        fs::rename(folder.join("index.new"), folder.join("index.json"))?;
         Ok(())
     }
 

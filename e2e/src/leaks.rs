@@ -62,7 +62,7 @@ fn place_left(place: &Place, daemon: Option<u32>) -> Vec<String> {
     );
     let runc = place.inside("/run/containerd/runc").join(&place.tag);
     left.extend(files(&runc).into_iter().map(|at| format!("state of runc {at}")));
-    left.extend(unfinished(place));
+    left.extend(unfinished(vec![place.path("wherry"), place.inside("/run/wherry")]));
     left
 }
 
@@ -150,9 +150,8 @@ fn bundles(containerd: &Containerd) -> Vec<String> {
 }
 
 /// Files in the cache that are no finished entry, and files of containers below our own `/run/wherry`.
-fn unfinished(place: &Place) -> Vec<String> {
+pub(crate) fn unfinished(mut folders: Vec<PathBuf>) -> Vec<String> {
     let mut left = Vec::new();
-    let mut folders = vec![place.path("wherry"), place.inside("/run/wherry")];
     while let Some(folder) = folders.pop() {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         for entry in entries.flatten() {

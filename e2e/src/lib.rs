@@ -9,6 +9,7 @@
 pub mod cgroups;
 pub mod client;
 pub mod client_suite;
+pub mod cluster;
 pub mod command;
 pub mod containerd;
 pub mod docker;
@@ -20,6 +21,7 @@ pub mod leaks;
 pub mod measure;
 pub mod pipes;
 pub mod place;
+pub mod recipes;
 pub mod rig;
 pub mod spec;
 pub mod storm;

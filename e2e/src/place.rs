@@ -149,5 +149,7 @@ impl Drop for Place {
             self.keeper.kill().ok();
             self.keeper.wait().ok();
         }
+        // Left alone if somebody is still in it.
+        fs::remove_dir(hierarchy().join(format!("{}-daemons", self.tag))).ok();
     }
 }

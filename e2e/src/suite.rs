@@ -13,9 +13,9 @@ use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
 
 use crate::containerd::Containerd;
 use crate::image::{Form, Image, Recipe};
-use crate::rig::{self, Runtime};
+use crate::rig::Runtime;
 use crate::task::Container;
-use crate::{guests, leaks};
+use crate::{leaks, recipes};
 
 /// What every case gets: the daemon, and images by the name of their guest.
 #[derive(Debug)]
@@ -46,11 +46,7 @@ impl World {
     }
 
     pub fn image_as(&self, guest: &str, form: Form) -> Result<Image> {
-        let tag = format!("{form:?}").to_lowercase();
-        let reference = format!("wherry.test/{guest}:{tag}");
-        let file = guests::file_name(guest)?;
-        let content = std::fs::read(self.runtime().guest(guest)?)?;
-        self.pack(Recipe::program(&reference, &file, content).form(form))
+        self.pack(recipes::guest(self.runtime(), guest, form)?)
     }
 
     /// An image of anything, packed and imported once.
@@ -70,38 +66,13 @@ impl World {
 
     /// An ordinary container's image: busybox as `/bin/sh` and whatever else it is.
     pub fn busybox(&self) -> Result<Image> {
-        let content = std::fs::read(rig::busybox()?)?;
-        let recipe = Recipe::program("wherry.test/busybox:latest", "bin/busybox", content);
-        self.pack(recipe.entrypoint(&["/bin/busybox"]))
+        self.pack(recipes::busybox()?)
     }
 
     /// A shell and its tools: `wasmbox` for us, busybox for the control, each under the names of
     /// its applets in `/bin`.
     pub fn toolbox(&self) -> Result<Image> {
-        let (program, content, names) = match self.runtime() {
-            Runtime::Wherry => {
-                let names = wherry_wasmbox::APPLETS.iter().map(|name| name.to_string()).collect();
-                ("wasmbox", std::fs::read(rig::wasmbox()?)?, names)
-            }
-            Runtime::Runc => {
-                let busybox = rig::busybox()?;
-                let list = std::process::Command::new(&busybox).arg("--list").output()?.stdout;
-                let names: Vec<String> =
-                    String::from_utf8(list)?.lines().map(str::to_string).collect();
-                ("busybox", std::fs::read(busybox)?, names)
-            }
-        };
-        let reference = format!("wherry.test/toolbox:{program}");
-        let mut recipe = Recipe::program(&reference, &format!("bin/{program}"), content)
-            .file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")
-            .file("etc/group", b"root:x:0:\n")
-            .file("tmp/.keep", b"")
-            .entrypoint(&[]);
-        recipe.env = vec!["PATH=/bin".to_string()];
-        for name in names.iter().filter(|name| *name != program) {
-            recipe = recipe.link(&format!("bin/{name}"), program);
-        }
-        self.pack(recipe)
+        self.pack(recipes::toolbox(self.runtime())?)
     }
 
     /// A container of [`World::toolbox`]: its args begin with the name of a tool.
@@ -151,20 +122,26 @@ pub type Case<W = World> = (&'static str, For, fn(&W) -> Result<()>);
 
 /// What the cases of a suite stand on, and how it ends.
 pub trait Ground: Send + Sync + 'static {
-    fn world(&self) -> &World;
-    /// Ends every daemon but containerd.
-    fn close(&self) -> Result<()>;
+    fn runtime(&self) -> Runtime;
+    /// The daemons, in a few words.
+    fn title(&self) -> String;
+    /// Ends the daemons, and proves that nothing is left of what they ran.
+    fn finish(&self) -> Result<()>;
     /// What the daemons have said.
     fn log(&self) -> String;
 }
 
 impl Ground for World {
-    fn world(&self) -> &World {
-        self
+    fn runtime(&self) -> Runtime {
+        self.containerd.runtime
     }
 
-    fn close(&self) -> Result<()> {
-        Ok(())
+    fn title(&self) -> String {
+        format!("containerd {}", self.containerd.version.name())
+    }
+
+    fn finish(&self) -> Result<()> {
+        leaks::after(&self.containerd)
     }
 
     fn log(&self) -> String {
@@ -193,6 +170,18 @@ pub fn main_on<W: Ground>(
     run(name, Arguments::from_args(), start, cases)
 }
 
+/// As [`main_on`], this many cases at once: they wait for others more than they do.
+pub fn main_of_waiters<W: Ground>(
+    name: &str,
+    at_once: usize,
+    start: impl FnOnce() -> Result<W>,
+    cases: &[Case<W>],
+) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(at_once);
+    run(name, arguments, start, cases)
+}
+
 fn run<W: Ground>(
     name: &str,
     arguments: Arguments,
@@ -210,10 +199,9 @@ fn run<W: Ground>(
             return ExitCode::FAILURE;
         }
     };
-    let containerd = &ground.world().containerd;
-    println!("{name}: {:?} on containerd {}", containerd.runtime, containerd.version.name());
-    let meant =
-        cases.iter().filter(|(_, on, _)| *on == For::Any || containerd.runtime == Runtime::Wherry);
+    let runtime = ground.runtime();
+    println!("{name}: {runtime:?} on {}", ground.title());
+    let meant = cases.iter().filter(|(_, on, _)| *on == For::Any || runtime == Runtime::Wherry);
     let trial = |(name, _, case): &Case<W>| {
         let (ground, case) = (ground.clone(), *case);
         Trial::test(*name, move || {
@@ -221,9 +209,11 @@ fn run<W: Ground>(
         })
     };
     let conclusion = libtest_mimic::run(&arguments, meant.map(trial).collect());
-    let left = ground.close().and_then(|()| leaks::after(containerd));
+    // Before the daemons end, because some are asked for it.
+    let said = if conclusion.has_failed() { ground.log() } else { String::new() };
+    let left = ground.finish();
     if conclusion.has_failed() {
-        eprintln!("the daemon said:\n{}", tail(&ground.log(), 40));
+        eprintln!("the daemon said:\n{}", tail(&said, 40));
     }
     if let Err(error) = left {
         eprintln!("{name}: left behind: {error:#}");

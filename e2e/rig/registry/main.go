@@ -1,8 +1,9 @@
-// A registry that only serves: one OCI layout, under the names that its index tells, over TLS.
+// A registry that only serves: one OCI layout, under the names that its index tells at that time, over TLS.
 //
 // A suite that pulls ghcr.io/containerd/busybox:1.36 gets the image of the layout whose annotation
 // org.opencontainers.image.ref.name is that name, once the suite's resolver believes that ghcr.io is here
-// (/etc/hosts) and trusts the certificate that is written to -certificate (SSL_CERT_FILE).
+// (/etc/hosts) and trusts the certificate that is written to -certificate (SSL_CERT_FILE). A containerd that has
+// it as a mirror says in the query whose mirror it is (ns=ghcr.io).
 package main
 
 import (
@@ -37,7 +38,6 @@ type descriptor struct {
 
 type registry struct {
 	layout string
-	tags   map[string]descriptor
 }
 
 var (
@@ -48,19 +48,19 @@ var (
 
 func main() {
 	layout := flag.String("layout", "", "folder with an OCI layout")
-	hosts := flag.String("hosts", "localhost", "names to answer to, with commas between")
+	hosts := flag.String("hosts", "localhost", "names and addresses to answer to, with commas between")
 	listen := flag.String("listen", "127.0.0.1:443", "address")
 	certificate := flag.String("certificate", "", "file to write our certificate to")
 	flag.Parse()
 
-	tags, err := readTags(*layout)
+	_, err := readTags(*layout)
 	exitOn(err)
 	pair, err := selfSigned(strings.Split(*hosts, ","), *certificate)
 	exitOn(err)
 	listener, err := tls.Listen("tcp", *listen, &tls.Config{Certificates: []tls.Certificate{pair}})
 	exitOn(err)
 	fmt.Println("ready")
-	exitOn(http.Serve(listener, &registry{*layout, tags}))
+	exitOn(http.Serve(listener, &registry{*layout}))
 }
 
 func exitOn(err error) {
@@ -91,14 +91,22 @@ func selfSigned(hosts []string, file string) (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
+	names, addresses := []string{}, []net.IP{net.IPv4(127, 0, 0, 1)}
+	for _, host := range hosts {
+		if address := net.ParseIP(host); address != nil {
+			addresses = append(addresses, address)
+		} else {
+			names = append(names, host)
+		}
+	}
 	now := time.Now()
 	template := x509.Certificate{
 		SerialNumber:          big.NewInt(now.UnixNano()),
 		Subject:               pkix.Name{CommonName: "registry of a test"},
 		NotBefore:             now.Add(-time.Hour),
 		NotAfter:              now.Add(24 * time.Hour),
-		DNSNames:              hosts,
-		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
+		DNSNames:              names,
+		IPAddresses:           addresses,
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,
@@ -136,9 +144,14 @@ func (r *registry) manifest(w http.ResponseWriter, request *http.Request, reposi
 		r.blob(w, request, r.mediaType(reference), reference)
 		return
 	}
-	name := request.Host + "/" + repository + ":" + reference
-	found, ok := r.tags[name]
-	if !ok {
+	host := request.URL.Query().Get("ns")
+	if host == "" {
+		host = request.Host
+	}
+	name := host + "/" + repository + ":" + reference
+	tags, err := readTags(r.layout)
+	found, ok := tags[name]
+	if err != nil || !ok {
 		refuse(w, "MANIFEST_UNKNOWN", name)
 		return
 	}

@@ -97,7 +97,7 @@ pub fn write(column: Column, folder: &Path) -> Result<()> {
         .json(INDEX, &json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [windows] }));
     windows["annotations"] = json!({ "org.opencontainers.image.ref.name": "ghcr.io/containerd/windows/nanoserver:1809" });
     images.push(windows);
-    blobs.write_folder(folder, images)
+    blobs.write_folder(folder, &images)
 }
 
 /// One program, its name in `/bin`, the names that lead to it, and scripts beside it.

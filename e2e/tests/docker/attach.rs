@@ -11,7 +11,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use wherry_e2e::command::{self, until};
 use wherry_e2e::docker::Docker;
 use wherry_e2e::rig::Runtime;
-use wherry_e2e::suite::{Case, For, Ground};
+use wherry_e2e::suite::{Case, For};
 
 use crate::kept::{Kept, SOON, is};
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use anyhow::{Result, ensure};
 use wherry_e2e::command::Output;
 use wherry_e2e::docker::Docker;
-use wherry_e2e::suite::{Case, For, Ground};
+use wherry_e2e::suite::{Case, For};
 
 use crate::kept::{Kept, is, run};
 

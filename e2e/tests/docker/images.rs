@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use wherry_e2e::docker::{Docker, Engine, Store};
 use wherry_e2e::image::Form;
-use wherry_e2e::suite::{Case, For, Ground};
+use wherry_e2e::suite::{Case, For};
 
 use crate::kept::{Kept, is, soon};
 

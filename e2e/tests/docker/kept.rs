@@ -6,7 +6,6 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use wherry_e2e::command::{Output, until};
 use wherry_e2e::docker::Docker;
-use wherry_e2e::suite::Ground;
 
 /// How long anything may take that happens by itself.
 pub(crate) const SOON: Duration = Duration::from_secs(30);

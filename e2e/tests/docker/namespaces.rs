@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use wherry_e2e::docker::Docker;
-use wherry_e2e::suite::{Case, For, Ground};
+use wherry_e2e::suite::{Case, For};
 
 use crate::kept::{Kept, is, soon, tool};
 

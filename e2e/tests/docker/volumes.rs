@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 use wherry_e2e::docker::Docker;
-use wherry_e2e::suite::{Case, For, Ground};
+use wherry_e2e::suite::{Case, For};
 
 use crate::kept::{Kept, is, run, script, tool};
 

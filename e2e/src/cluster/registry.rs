@@ -1,0 +1,75 @@
+//! The registry that the nodes pull from: a folder with all images, and a program that serves it.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::sync::Mutex;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::control::ADDRESS;
+use crate::image::{Blobs, Recipe};
+use crate::place::Place;
+use crate::rig;
+
+#[derive(Debug)]
+pub struct Registry {
+    program: Child,
+    layout: PathBuf,
+    /// What each image of the layout is described by.
+    images: Mutex<BTreeMap<String, Value>>,
+}
+
+impl Registry {
+    /// Writes its certificate to `registry.pem` of the place.
+    pub fn start(place: &Place) -> Result<Registry> {
+        let program = rig::need(&rig::root().join("bin/registry"), "e2e/rig/fetch.sh cluster")?;
+        let layout = place.path("images");
+        Blobs::default().write_folder(&layout, &[])?;
+        let mut command = place.daemon(program)?;
+        command.arg("-layout").arg(&layout);
+        command.args(["-hosts", ADDRESS, "-listen", &format!("{ADDRESS}:443")]);
+        command.arg("-certificate").arg(place.path("registry.pem"));
+        command.stderr(std::fs::File::create(place.path("registry.log"))?);
+        let mut program = command.stdout(Stdio::piped()).spawn().context("registry")?;
+        let mut ready = String::new();
+        if let Some(out) = program.stdout.take() {
+            BufReader::new(out).read_line(&mut ready)?;
+        }
+        if ready.trim() != "ready" {
+            let said = std::fs::read_to_string(place.path("registry.log")).unwrap_or_default();
+            bail!("the registry does not start: {said}");
+        }
+        Ok(Registry { program, layout, images: Mutex::default() })
+    }
+
+    /// The image is there to be pulled, by the name that is returned.
+    pub fn push(&self, recipe: &Recipe) -> Result<String> {
+        let mut images = self.images.lock().expect("no holder panics");
+        if !images.contains_key(&recipe.reference) {
+            let mut blobs = Blobs::default();
+            let (mut image, _) = recipe.add_to(&mut blobs)?;
+            image["annotations"] = json!({ "org.opencontainers.image.ref.name": recipe.reference });
+            images.insert(recipe.reference.clone(), image);
+            let all: Vec<Value> = images.values().cloned().collect();
+            blobs.write_folder(&self.layout, &all)?;
+        }
+        Ok(recipe.reference.clone())
+    }
+
+    pub fn stop(&mut self) -> Result<()> {
+        self.program.kill().context("registry")?;
+        self.program.wait().context("registry")?;
+        Ok(())
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            eprintln!("{error:#}");
+        }
+    }
+}
