@@ -130,6 +130,24 @@ pub struct Mount {
     pub data: String,
     /// Copy up what the destination holds in the image into the new tmpfs (`tmpcopyup`).
     pub copy_up: bool,
+    /// Show other owners than the source has (`mount_setattr(2)`, `MOUNT_ATTR_IDMAP`).
+    pub idmap: Option<IdMap>,
+}
+
+/// Which owners an id-mapped mount shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdMap {
+    pub ids: Ids,
+    /// Also in what is mounted below the source (`ridmap`).
+    pub recursive: Recursive,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ids {
+    /// What belongs to `container` on disk appears as that of `host`.
+    Mapped { uids: Vec<IdMapping>, gids: Vec<IdMapping> },
+    /// As the user namespace that this path names maps them.
+    OfNamespace(PathBuf),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -29,6 +29,7 @@ use wherry_core::plan;
 
 use crate::error::Doing;
 use crate::hooks::{self, Status};
+use crate::idmap::{self, Maps};
 use crate::resolve::{Missing, open_or_make};
 use crate::sys::MountAttr;
 use crate::wire::{Channel, Setup, ToGuest, ToShim};
@@ -146,13 +147,15 @@ fn run_hooks(setup: &Setup, root: &root::Root, channel: &mut Channel) -> Result<
 
 /// For a guest in a user namespace: it may not walk to where the host keeps its files, so the shim
 /// opens them, and they travel as descriptors. In the order in which [`enter`] takes them: the
-/// root, then the binds.
+/// root, then the binds. So do they where ids are mapped, which the shim alone may do.
 pub(crate) fn open_sources(sandbox: &plan::Sandbox) -> Result<Vec<OwnedFd>> {
-    if !in_user_namespace(sandbox)
+    let mapped = sandbox.mounts.iter().any(|mount| mount.idmap.is_some());
+    if !(in_user_namespace(sandbox) || mapped)
         || namespace(sandbox, Kind::Mount).is_none_or(|n| n.path.is_some())
     {
         return Ok(Vec::new());
     }
+    let mut maps = Maps::default();
     // A copy of a shared mount is its peer: unlike copies made inside, where all have become slaves
     // by then, these would carry the container's mounts out, and pivot_root refuses them.
     let slave = |tree: &OwnedFd| {
@@ -166,6 +169,9 @@ pub(crate) fn open_sources(sandbox: &plan::Sandbox) -> Result<Vec<OwnedFd>> {
     for mount in &sandbox.mounts {
         if let plan::MountWhat::Bind { source, recursive } = &mount.what {
             let tree = mount::open_source(source, *recursive)?;
+            if let Some(idmap) = &mount.idmap {
+                map_ids(&tree, mount, idmap, &mut maps)?;
+            }
             if mount.propagation.is_none() {
                 slave(&tree)?;
             }
@@ -173,6 +179,20 @@ pub(crate) fn open_sources(sandbox: &plan::Sandbox) -> Result<Vec<OwnedFd>> {
         }
     }
     Ok(sources)
+}
+
+fn map_ids(
+    tree: &OwnedFd,
+    mount: &plan::Mount,
+    idmap: &plan::IdMap,
+    maps: &mut Maps,
+) -> Result<()> {
+    let namespace = maps.namespace(&idmap.ids)?;
+    idmap::apply(tree, namespace, idmap.recursive).map_err(|e| {
+        let to = mount.destination.display();
+        let doing = format!("mapping the ids of mounts {to}{}", idmap::hint(e));
+        Error::System { doing, source: e.into() }
+    })
 }
 
 /// The working folder is made while the root can still be written.

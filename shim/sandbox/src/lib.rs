@@ -11,6 +11,7 @@
 //! This is the only crate with unsafe code.
 
 mod error;
+mod idmap;
 mod limits;
 mod seccomp;
 mod sys;

@@ -3,9 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
+use rustix::mount::{
+    MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_remount, unmount,
+};
+use wherry_core::plan::{IdMapping, Ids, Recursive};
 
 use crate::error::Doing;
+use crate::idmap::{self, Maps};
 use crate::{Error, Result, sys};
 
 /// One mount of containerd's `CreateTaskRequest.rootfs`.
@@ -58,21 +62,102 @@ fn mount_one(one: &RootfsMount, target: &Path) -> Result<()> {
         )
     };
     let bind = options.flags.contains(MountFlags::BIND) || one.kind == "bind";
+    let ids = options.ids()?;
+    if one.kind == "overlay"
+        && let Some(ids) = &ids
+    {
+        let data = mapped_layers(&options, ids, target)?;
+        let options = Options { data: data.iter().map(String::as_str).collect(), ..options };
+        return plain(one, target, &options).doing(doing);
+    }
     if !bind {
-        return match options.shortened() {
-            Some((folder, data)) => mount_from(&folder, one, target, options.flags, &data),
-            None => sys_mount(one, target, options.flags, &options.data.join(",")),
-        }
-        .doing(doing);
+        plain(one, target, &options).doing(doing)?;
+        return map_target(target, ids.as_ref());
     }
     let recursive = options.flags & MountFlags::REC;
     sys_mount(one, target, MountFlags::BIND | recursive, "").doing(doing)?;
     // The first call of a bind mount ignores all other flags (mount(2)).
     let rest = options.flags - MountFlags::BIND - MountFlags::REC;
-    if rest.is_empty() {
-        return Ok(());
+    if !rest.is_empty() {
+        mount_remount(target, MountFlags::BIND | rest, "").doing(doing)?;
     }
-    mount_remount(target, MountFlags::BIND | rest, "").doing(doing)
+    map_target(target, ids.as_ref())
+}
+
+fn plain(one: &RootfsMount, target: &Path, options: &Options<'_>) -> rustix::io::Result<()> {
+    match options.shortened() {
+        Some((folder, data)) => mount_from(&folder, one, target, options.flags, &data),
+        None => sys_mount(one, target, options.flags, &options.data.join(",")),
+    }
+}
+
+/// Overlay takes mapped layers and maps nothing itself (containerd, `mount/mount_linux.go`,
+/// `prepareIDMappedOverlay`): what they all lie in is mounted with its ids mapped, and they are named as they lie
+/// there. It is mounted where the overlay will be, under which nobody sees it, and goes when that goes.
+fn mapped_layers(options: &Options<'_>, ids: &Ids, target: &Path) -> Result<Vec<String>> {
+    let layers = options.data.iter().find_map(|d| d.strip_prefix("lowerdir="));
+    let (Some(layers), Some(common)) = (layers, layers.and_then(common_folder)) else {
+        return Err(Error::Refused(
+            "the root file system is an overlay without layers whose ids could be mapped".into(),
+        ));
+    };
+    let mut maps = Maps::default();
+    let tree =
+        idmap::read_only_copy(&common, maps.namespace(ids)?).map_err(|e| cannot_map(&common, e))?;
+    rustix::mount::move_mount(
+        &tree,
+        "",
+        rustix::fs::CWD,
+        target,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .doing(|| format!("mounting the layers of the root file system on {}", target.display()))?;
+    let moved = |layer: &str| {
+        let inside = Path::new(layer).strip_prefix(&common).unwrap_or(Path::new(layer));
+        target.join(inside).display().to_string()
+    };
+    let moved = layers.split(':').map(moved).collect::<Vec<_>>().join(":");
+    let rest = options.data.iter().filter(|d| !d.starts_with("lowerdir=")).map(|d| (*d).to_owned());
+    Ok(rest.chain([format!("lowerdir={moved}")]).collect())
+}
+
+/// Any other root is mapped as it is, over itself.
+fn map_target(target: &Path, ids: Option<&Ids>) -> Result<()> {
+    let Some(ids) = ids else { return Ok(()) };
+    let mut maps = Maps::default();
+    let namespace = maps.namespace(ids)?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE;
+    let tree = rustix::mount::open_tree(rustix::fs::CWD, target, flags)
+        .doing(|| format!("opening the root file system {}", target.display()))?;
+    idmap::apply(&tree, namespace, Recursive::Yes).map_err(|e| cannot_map(target, e))?;
+    rustix::mount::move_mount(
+        &tree,
+        "",
+        rustix::fs::CWD,
+        target,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .doing(|| format!("mounting the root file system on {}", target.display()))
+}
+
+fn cannot_map(path: &Path, errno: Errno) -> Error {
+    let doing = format!(
+        "mapping the ids of the root file system in {}{}",
+        path.display(),
+        idmap::hint(errno)
+    );
+    Error::System { doing, source: errno.into() }
+}
+
+/// The deepest folder that all layers of an overlay lie in.
+fn common_folder(layers: &str) -> Option<PathBuf> {
+    let mut common = Path::new(layers.split(':').next()?).parent()?;
+    while !layers.split(':').all(|layer| Path::new(layer).starts_with(common)) {
+        common = common.parent()?;
+    }
+    Some(common.to_owned())
 }
 
 fn sys_mount(
@@ -108,12 +193,15 @@ fn mount_from(
 struct Options<'a> {
     flags: MountFlags,
     data: Vec<&'a str>,
+    uids: Option<Vec<IdMapping>>,
+    gids: Option<Vec<IdMapping>>,
 }
 
 impl<'a> Options<'a> {
     /// The table of containerd's `mount/mount_linux.go` `parseMountOptions`.
     fn read(options: &'a [String]) -> Result<Options<'a>> {
-        let mut read = Options { flags: MountFlags::empty(), data: Vec::new() };
+        let mut read =
+            Options { flags: MountFlags::empty(), data: Vec::new(), uids: None, gids: None };
         for option in options {
             let (flag, on) = match option.as_str() {
                 "" | "defaults" => continue,
@@ -141,8 +229,13 @@ impl<'a> Options<'a> {
                 "suid" => (MountFlags::NOSUID, false),
                 "sync" => (MountFlags::SYNCHRONOUS, true),
                 "loop" | "remount" => return Err(refused(option)),
-                other if other.starts_with("uidmap=") || other.starts_with("gidmap=") => {
-                    return Err(refused(option));
+                other if other.starts_with("uidmap=") => {
+                    read.uids = Some(mappings(option, &other["uidmap=".len()..])?);
+                    continue;
+                }
+                other if other.starts_with("gidmap=") => {
+                    read.gids = Some(mappings(option, &other["gidmap=".len()..])?);
+                    continue;
                 }
                 data => {
                     read.data.push(data);
@@ -154,6 +247,22 @@ impl<'a> Options<'a> {
         Ok(read)
     }
 
+    /// Whose owners the files have instead of their own (containerd's snapshotters, for a container in a user
+    /// namespace).
+    fn ids(&self) -> Result<Option<Ids>> {
+        match (&self.uids, &self.gids) {
+            (None, None) => Ok(None),
+            (Some(uids), Some(gids)) => {
+                Ok(Some(Ids::Mapped { uids: uids.clone(), gids: gids.clone() }))
+            }
+            _ => Err(Error::Refused(
+                "the root file system wants the ids of users or of groups alone mapped: it must have both uidmap= \
+                 and gidmap="
+                    .into(),
+            )),
+        }
+    }
+
     /// Overlay's options, too long for a page, with its folders named from where they all are.
     fn shortened(&self) -> Option<(PathBuf, String)> {
         let data = self.data.join(",");
@@ -161,12 +270,9 @@ impl<'a> Options<'a> {
             return None;
         }
         let lower = self.data.iter().find_map(|d| d.strip_prefix("lowerdir="))?;
-        let mut common = Path::new(lower.split(':').next()?).parent()?;
-        while !lower.split(':').all(|l| Path::new(l).starts_with(common)) {
-            common = common.parent()?;
-        }
+        let common = common_folder(lower)?;
         let short = |folder: &str| {
-            let inside = Path::new(folder).strip_prefix(common).unwrap_or(Path::new(folder));
+            let inside = Path::new(folder).strip_prefix(&common).unwrap_or(Path::new(folder));
             inside.display().to_string()
         };
         let short_option = |option: &&str| match option.strip_prefix("lowerdir=") {
@@ -176,8 +282,26 @@ impl<'a> Options<'a> {
             None => (*option).to_owned(),
         };
         let data = self.data.iter().map(short_option).collect::<Vec<_>>().join(",");
-        Some((common.to_owned(), data))
+        Some((common, data))
     }
+}
+
+/// `container:host:size`, several with commas (containerd, `mount/mount_idmapped_linux.go`, `parseIDMapping`).
+fn mappings(option: &str, given: &str) -> Result<Vec<IdMapping>> {
+    let one = |mapping: &str| {
+        let mut numbers = mapping.split(':').map(|number| number.parse().ok());
+        let mapping = IdMapping {
+            container: numbers.next()??,
+            host: numbers.next()??,
+            size: numbers.next()??,
+        };
+        numbers.next().is_none().then_some(mapping)
+    };
+    given.split(',').map(one).collect::<Option<_>>().ok_or_else(|| {
+        Error::Refused(format!(
+            "the root file system wants the mount option {option}, which is no list of container:host:size"
+        ))
+    })
 }
 
 fn refused(option: &str) -> Error {
@@ -189,6 +313,8 @@ fn refused(option: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     fn overlay(lowers: usize) -> (tempfile::TempDir, RootfsMount) {
@@ -228,6 +354,54 @@ mod tests {
                 assert!(target.path().join(format!("of-{n}")).exists());
             }
             unmount_rootfs(target.path()).unwrap();
+            assert!(!is_mounted(target.path()));
+        }
+    }
+
+    /// What containerd's overlayfs snapshotter asks for, for a container in a user namespace.
+    #[test]
+    fn the_layers_of_an_overlay_are_mapped_and_the_upper_one_is_not() {
+        for lowers in [1, 100] {
+            let (home, mut mount) = overlay(lowers);
+            mount
+                .options
+                .extend(["uidmap=0:100000:65536", "gidmap=0:200000:65536"].map(String::from));
+            let target = tempfile::tempdir_in("/tmp").unwrap();
+            mount_rootfs(std::slice::from_ref(&mount), target.path()).unwrap();
+            std::fs::write(target.path().join("new"), "").unwrap();
+            let owner = |file: &str| {
+                let meta = std::fs::metadata(target.path().join(file)).unwrap();
+                (meta.uid(), meta.gid())
+            };
+            assert_eq!(owner(&format!("of-{}", lowers - 1)), (100_000, 200_000));
+            assert_eq!(owner("new"), (0, 0));
+            unmount_rootfs(target.path()).unwrap();
+            assert!(!is_mounted(target.path()));
+            assert!(home.path().join("upper/new").exists());
+        }
+    }
+
+    #[test]
+    fn any_other_root_is_mapped_itself() {
+        let (source, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let options = ["rbind", "ro", "uidmap=0:100000:1", "gidmap=0:200000:1"];
+        let bind = |options: &[&str]| RootfsMount {
+            kind: "bind".into(),
+            source: source.path().display().to_string(),
+            options: options.iter().map(|o| (*o).to_owned()).collect(),
+        };
+        mount_rootfs(&[bind(&options)], target.path()).unwrap();
+        let meta = std::fs::metadata(target.path()).unwrap();
+        assert_eq!((meta.uid(), meta.gid()), (100_000, 200_000));
+        assert!(std::fs::write(target.path().join("x"), "").is_err());
+        unmount_rootfs(target.path()).unwrap();
+        assert!(!is_mounted(target.path()));
+        for (options, told) in [
+            (&["bind", "uidmap=0:1:1"][..], "of users or of groups alone"),
+            (&["bind", "uidmap=0:1", "gidmap=0:1:1"][..], "uidmap=0:1, which is no list"),
+        ] {
+            let refused = mount_rootfs(&[bind(options)], target.path()).unwrap_err().sentence();
+            assert!(refused.contains(told), "{refused}");
             assert!(!is_mounted(target.path()));
         }
     }

@@ -157,7 +157,7 @@ fn set_oom_score_adj(pid: u32, adjust: i32) -> Result<()> {
     }
 }
 
-fn write_map(pid: u32, file: &str, maps: &[plan::IdMapping], field: &str) -> Result<()> {
+pub(crate) fn write_map(pid: u32, file: &str, maps: &[plan::IdMapping], field: &str) -> Result<()> {
     let lines: String =
         maps.iter().map(|m| format!("{} {} {}\n", m.container, m.host, m.size)).collect();
     std::fs::write(format!("/proc/{pid}/{file}"), &lines)

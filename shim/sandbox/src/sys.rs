@@ -126,6 +126,12 @@ pub(crate) fn close_from(first: u32) -> rustix::io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) })
 }
 
+/// Closes one descriptor of a fork, whose owner is in the parent. Allowed after a fork.
+pub(crate) fn close(fd: RawFd) {
+    // SAFETY: called by a fork that never returns to whoever owns the descriptor.
+    unsafe { libc::close(fd) };
+}
+
 /// Makes `to` another name of `from`, without close-on-exec. Allowed after a fork.
 pub(crate) fn place(from: RawFd, to: RawFd) -> rustix::io::Result<()> {
     // SAFETY: numbers only; the caller owns `to` or nobody does.

@@ -169,6 +169,7 @@ fn sandbox(input: Input<'_>, process: &Process, linux: &Linux) -> Result<Sandbox
     }
     let namespaces = namespaces::of(linux)?;
     let (uid_mappings, gid_mappings) = namespaces::mappings(linux, &namespaces)?;
+    let own_ids = namespaces::own_ids(&namespaces, &uid_mappings, &gid_mappings);
     let hostname = namespaces::host_name("hostname", spec.hostname(), &namespaces)?;
     let domainname = namespaces::host_name("domainname", spec.domainname(), &namespaces)?;
     Ok(Sandbox {
@@ -179,7 +180,7 @@ fn sandbox(input: Input<'_>, process: &Process, linux: &Linux) -> Result<Sandbox
         namespaces,
         uid_mappings,
         gid_mappings,
-        mounts: mounts::of(spec, input.bundle)?,
+        mounts: mounts::of(spec, input.bundle, own_ids.as_ref())?,
         devices: devices::nodes(linux)?,
         masked_paths: absolute("linux.maskedPaths", linux.masked_paths())?,
         readonly_paths: absolute("linux.readonlyPaths", linux.readonly_paths())?,

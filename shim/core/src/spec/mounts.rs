@@ -7,8 +7,8 @@ use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::{Mount as Given, Spec};
 
-use super::{Refusal, invalid, no_nul, unsupported};
-use crate::plan::{Mount, MountFlags, MountWhat, Propagation, Recursive};
+use super::{Refusal, invalid, namespaces, no_nul};
+use crate::plan::{IdMap, Ids, Mount, MountFlags, MountWhat, Propagation, Recursive};
 
 /// `mount(2)` flags (`linux/mount.h`): the word, whether it clears, the bit.
 const FLAGS: [(&str, bool, u64); 30] = [
@@ -108,7 +108,7 @@ pub(super) fn known_options() -> Vec<&'static str> {
     let recursive = RECURSIVE.iter().map(|(word, ..)| *word);
     let propagation = PROPAGATION.iter().map(|(word, ..)| *word);
     let mut words: Vec<_> = flags.chain(recursive).chain(propagation).collect();
-    words.extend(["bind", "rbind", "defaults", "tmpcopyup"]);
+    words.extend(["bind", "rbind", "defaults", "tmpcopyup", "idmap", "ridmap"]);
     words.sort_unstable();
     words
 }
@@ -136,12 +136,13 @@ fn options(mount: &Given) -> impl Iterator<Item = &str> {
     mount.options().iter().flatten().map(String::as_str)
 }
 
-pub(super) fn of(spec: &Spec, bundle: &Path) -> Result<Vec<Mount>, Refusal> {
+/// `own` are the ids of the container's user namespace, if it has one.
+pub(super) fn of(spec: &Spec, bundle: &Path, own: Option<&Ids>) -> Result<Vec<Mount>, Refusal> {
     let mounts = spec.mounts().iter().flatten().enumerate();
-    mounts.map(|(n, mount)| one(&format!("mounts[{n}]"), mount, bundle)).collect()
+    mounts.map(|(n, mount)| one(&format!("mounts[{n}]"), mount, bundle, own)).collect()
 }
 
-fn one(field: &str, given: &Given, bundle: &Path) -> Result<Mount, Refusal> {
+fn one(field: &str, given: &Given, bundle: &Path, own: Option<&Ids>) -> Result<Mount, Refusal> {
     for path in [Some(given.destination()), given.source().as_ref()].into_iter().flatten() {
         no_nul(field, &path.to_string_lossy())?;
     }
@@ -153,13 +154,13 @@ fn one(field: &str, given: &Given, bundle: &Path) -> Result<Mount, Refusal> {
     }
     let name = format!("{field} ({})", given.destination().display());
     let field = name.as_str();
-    if given.uid_mappings().is_some() || given.gid_mappings().is_some() {
-        return Err(idmap(field));
-    }
     let read = Options::read(field, given)?;
     let what = what(field, given, bundle, &read)?;
+    let idmap = idmap(field, given, &read, own)?;
     if matches!(what, MountWhat::Bind { .. }) {
         only_for_binds(field, given, &read)?;
+    } else if idmap.is_some() {
+        return Err(invalid(field, "is id-mapped, which only a bind mount can be"));
     }
     let kind = given.typ().as_deref().unwrap_or_default();
     if read.copy_up && kind != "tmpfs" {
@@ -176,7 +177,37 @@ fn one(field: &str, given: &Given, bundle: &Path) -> Result<Mount, Refusal> {
         propagation: read.propagation,
         data: read.data.join(","),
         copy_up: read.copy_up,
+        idmap,
     })
+}
+
+/// Mappings without the option count as well, for this mount alone (runc, `createLibcontainerMount`).
+fn idmap(
+    field: &str,
+    given: &Given,
+    read: &Options<'_>,
+    own: Option<&Ids>,
+) -> Result<Option<IdMap>, Refusal> {
+    let some = |mappings: &Option<Vec<_>>| mappings.clone().filter(|given| !given.is_empty());
+    let ids = match (some(given.uid_mappings()), some(given.gid_mappings())) {
+        (None, None) if read.idmap.is_none() => return Ok(None),
+        (None, None) => own.cloned().ok_or_else(|| {
+            let why = "is to be id-mapped without uidMappings and gidMappings, and the container has \
+                       no user namespace whose mappings could be taken";
+            invalid(field, why)
+        })?,
+        (Some(uids), Some(gids)) => Ids::Mapped {
+            uids: namespaces::ranges(&format!("{field}.uidMappings"), &uids)?,
+            gids: namespaces::ranges(&format!("{field}.gidMappings"), &gids)?,
+        },
+        _ => {
+            return Err(invalid(
+                field,
+                "has mappings of users or of groups alone: give uidMappings and gidMappings",
+            ));
+        }
+    };
+    Ok(Some(IdMap { ids, recursive: read.idmap.unwrap_or(Recursive::No) }))
 }
 
 /// A bind mount has no file system of its own. The kernel would ignore what is for one without a
@@ -230,6 +261,7 @@ struct Options<'a> {
     propagation: Option<(Propagation, Recursive)>,
     bind: Option<Recursive>,
     copy_up: bool,
+    idmap: Option<Recursive>,
     data: Vec<&'a str>,
 }
 
@@ -248,7 +280,8 @@ impl<'a> Options<'a> {
             "bind" => self.bind = self.bind.or(Some(Recursive::No)),
             "rbind" => self.bind = Some(Recursive::Yes),
             "tmpcopyup" => self.copy_up = true,
-            "idmap" | "ridmap" => return Err(idmap(field)),
+            "idmap" => self.idmap = Some(Recursive::No),
+            "ridmap" => self.idmap = Some(Recursive::Yes),
             _ => {
                 if let Some((_, clears, bit)) = find(&FLAGS, word) {
                     turn(&mut self.flags, clears, bit);
@@ -292,10 +325,6 @@ fn turn(flags: &mut MountFlags, clears: bool, bits: u64) {
     };
     *on |= bits;
     *off &= !bits;
-}
-
-fn idmap(field: &str) -> Refusal {
-    unsupported(field, "is an id-mapped mount, which is not supported: mount it without idmap")
 }
 
 /// Absolute and without `.` and `..`, as the path is written: the sandbox resolves links inside the

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType as Kind};
 
 use super::{Refusal, invalid, no_nul, unsupported};
-use crate::plan::{IdMapping, Namespace};
+use crate::plan::{IdMapping, Ids, Namespace};
 
 /// What may be asked for, sorted, for the features that `-info` tells.
 pub(super) const KNOWN: [&str; 8] =
@@ -84,7 +84,7 @@ pub(super) fn mappings(
     Ok((uids, gids))
 }
 
-fn ranges(field: &str, mappings: &[LinuxIdMapping]) -> Result<Vec<IdMapping>, Refusal> {
+pub(super) fn ranges(field: &str, mappings: &[LinuxIdMapping]) -> Result<Vec<IdMapping>, Refusal> {
     let one = |(n, m): (usize, &LinuxIdMapping)| {
         let (container, host, size) = (m.container_id(), m.host_id(), m.size());
         match size > 0 && container.checked_add(size).is_some() && host.checked_add(size).is_some()
@@ -97,6 +97,19 @@ fn ranges(field: &str, mappings: &[LinuxIdMapping]) -> Result<Vec<IdMapping>, Re
         }
     };
     mappings.iter().enumerate().map(one).collect()
+}
+
+/// What the user namespace of the container makes of ids, if it has one of its own.
+pub(super) fn own_ids(
+    namespaces: &[Namespace],
+    uids: &[IdMapping],
+    gids: &[IdMapping],
+) -> Option<Ids> {
+    let user = namespaces.iter().find(|namespace| namespace.kind == Kind::User)?;
+    Some(match &user.path {
+        Some(path) => Ids::OfNamespace(path.clone()),
+        None => Ids::Mapped { uids: uids.to_vec(), gids: gids.to_vec() },
+    })
 }
 
 /// `hostname` and `domainname`, which must not change the node's own.

@@ -6,7 +6,7 @@ use expect_test::expect;
 use wherry_core::plan::Plan;
 use wherry_core::spec::Facts;
 
-use crate::{node, told};
+use crate::{node, plan, told};
 
 #[test]
 fn the_program_is_searched_as_execvp_does_and_then_where_images_put_it() {
@@ -90,6 +90,50 @@ fn mount_options_become_flags() {
             [{"destination": "a/../b", "type": "x", "source": "y", "options": ["symfollow", "nosymfollow", "lazytime", "remount"]}]: /b Filesystem { kind: "x", source: "y" } +2000120 -0 tree +0 -0 None ""
         "#]],
     );
+}
+
+/// Runtime spec 1.3, config.md, "Linux mount options", `idmap`; runc's choice where it leaves one.
+#[test]
+fn mounts_are_id_mapped_as_they_say_or_as_the_containers_user_namespace() {
+    let ids = r#""uidMappings": [{"containerID": 0, "hostID": 100000, "size": 65536}],
+        "gidMappings": [{"containerID": 0, "hostID": 200000, "size": 65536}]"#;
+    let case = |namespace: &str, mount: &str| {
+        let new =
+            if namespace == r#"{"type": "user"}"# { format!(", {ids}") } else { String::new() };
+        let more = if mount.contains("MAPPED") { ids } else { r#""type": "bind""# };
+        let mount = mount.replace(", MAPPED", "");
+        format!(
+            r#"{{"ociVersion": "1.2.0", "root": {{"path": "rootfs"}},
+            "process": {{"user": {{"uid": 0, "gid": 0}}, "cwd": "/", "args": ["/app.wasm"]}},
+            "mounts": [{{"destination": "/v", "source": "/v", "options": [{mount}], {more}}}],
+            "linux": {{"namespaces": [{{"type": "mount"}}, {namespace}]{new}}}}}"#
+        )
+    };
+    let cases = [
+        (r#"{"type": "ipc"}"#, r#""rbind""#),
+        (r#"{"type": "ipc"}"#, r#""rbind", MAPPED"#),
+        (r#"{"type": "ipc"}"#, r#""rbind", "idmap", MAPPED"#),
+        (r#"{"type": "ipc"}"#, r#""rbind", "ridmap", MAPPED"#),
+        (r#"{"type": "ipc"}"#, r#""rbind", "ridmap""#),
+        (r#"{"type": "user"}"#, r#""rbind", "idmap""#),
+        (r#"{"type": "user", "path": "/proc/7/ns/user"}"#, r#""rbind", "ridmap""#),
+    ];
+    let mut text = String::new();
+    for (namespace, mount) in cases {
+        text += &match plan(&case(namespace, mount), "", &node()) {
+            Ok(plan) => format!("{namespace} {mount}: {:?}\n", plan.sandbox.mounts[0].idmap),
+            Err(refusal) => format!("{namespace} {mount}: refused: {refusal}\n"),
+        };
+    }
+    expect![[r#"
+        {"type": "ipc"} "rbind": None
+        {"type": "ipc"} "rbind", MAPPED: Some(IdMap { ids: Mapped { uids: [IdMapping { container: 0, host: 100000, size: 65536 }], gids: [IdMapping { container: 0, host: 200000, size: 65536 }] }, recursive: No })
+        {"type": "ipc"} "rbind", "idmap", MAPPED: Some(IdMap { ids: Mapped { uids: [IdMapping { container: 0, host: 100000, size: 65536 }], gids: [IdMapping { container: 0, host: 200000, size: 65536 }] }, recursive: No })
+        {"type": "ipc"} "rbind", "ridmap", MAPPED: Some(IdMap { ids: Mapped { uids: [IdMapping { container: 0, host: 100000, size: 65536 }], gids: [IdMapping { container: 0, host: 200000, size: 65536 }] }, recursive: Yes })
+        {"type": "ipc"} "rbind", "ridmap": refused: mounts[0] (/v) is to be id-mapped without uidMappings and gidMappings, and the container has no user namespace whose mappings could be taken
+        {"type": "user"} "rbind", "idmap": Some(IdMap { ids: Mapped { uids: [IdMapping { container: 0, host: 100000, size: 65536 }], gids: [IdMapping { container: 0, host: 200000, size: 65536 }] }, recursive: No })
+        {"type": "user", "path": "/proc/7/ns/user"} "rbind", "ridmap": Some(IdMap { ids: OfNamespace("/proc/7/ns/user"), recursive: Yes })
+    "#]].assert_eq(&text);
 }
 
 #[test]

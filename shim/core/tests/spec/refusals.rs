@@ -256,6 +256,14 @@ fn mounts_that_cannot_be() {
             ),
             (
                 "/mounts",
+                r#"[{"destination": "/a", "source": "/b", "options": ["bind"], "uidMappings": [{"containerID": 0, "hostID": 1, "size": 0}], "gidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]}]"#,
+            ),
+            (
+                "/mounts",
+                r#"[{"destination": "/a", "type": "tmpfs", "uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}], "gidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]}]"#,
+            ),
+            (
+                "/mounts",
                 r#"[{"destination": "/a", "source": "/b", "options": ["bind", "tmpcopyup"]}]"#,
             ),
             (
@@ -274,9 +282,11 @@ fn mounts_that_cannot_be() {
             Invalid: mounts[0] (/a) has neither a type nor the option bind
             Invalid: mounts[0] (/a) is a bind mount without a source
             Invalid: mounts[0] (/a) is a bind mount with options for a file system (size=1): leave them out
-            Unsupported: mounts[0] (/a) is an id-mapped mount, which is not supported: mount it without idmap
-            Unsupported: mounts[0] (/a) is an id-mapped mount, which is not supported: mount it without idmap
-            Unsupported: mounts[0] (/a) is an id-mapped mount, which is not supported: mount it without idmap
+            Invalid: mounts[0] (/a) is to be id-mapped without uidMappings and gidMappings, and the container has no user namespace whose mappings could be taken
+            Invalid: mounts[0] (/a) is to be id-mapped without uidMappings and gidMappings, and the container has no user namespace whose mappings could be taken
+            Invalid: mounts[0] (/a) has mappings of users or of groups alone: give uidMappings and gidMappings
+            Invalid: mounts[0] (/a).uidMappings[0] has a size of 0, which maps no range of ids
+            Invalid: mounts[0] (/a) is id-mapped, which only a bind mount can be
             Invalid: mounts[0] (/a) asks for tmpcopyup on "": it works on tmpfs only
             Invalid: mounts[0] (/a) asks for two propagations, Slave and Shared: name one
             Invalid: mounts[0] (/a) is a bind mount with options for a file system (sync,remount): leave them out

@@ -180,9 +180,18 @@ fn features_tell_what_is_honoured() {
         list.iter().map(|word| word.as_str().expect("a word").to_owned()).collect()
     };
     for word in words("/mountOptions") {
-        let kind = if word == "tmpcopyup" { "tmpfs" } else { "ext4" };
+        let kind = match word.as_str() {
+            "tmpcopyup" => "tmpfs",
+            "idmap" | "ridmap" => "bind",
+            _ => "ext4",
+        };
+        let one = r#"[{"containerID": 0, "hostID": 1, "size": 1}]"#;
+        let ids = match kind {
+            "bind" => format!(r#", "uidMappings": {one}, "gidMappings": {one}"#),
+            _ => String::new(),
+        };
         let mount = format!(
-            r#"[{{"destination": "/a", "type": "{kind}", "source": "/b", "options": ["{word}"]}}]"#
+            r#"[{{"destination": "/a", "type": "{kind}", "source": "/b", "options": ["{word}"]{ids}}}]"#
         );
         let plan = plan(&changed("/mounts", &mount), "", &node()).expect("honoured");
         assert_eq!(
@@ -203,5 +212,5 @@ fn features_tell_what_is_honoured() {
         .expect("honoured");
     }
     assert!(serde_json::from_value::<oci_spec::runtime::Features>(features.clone()).is_ok());
-    assert_eq!(features["linux"]["mountExtensions"]["idmap"]["enabled"], false);
+    assert_eq!(features["linux"]["mountExtensions"]["idmap"]["enabled"], true);
 }

@@ -4,6 +4,7 @@ mod confinement;
 mod files;
 mod groups;
 mod identity;
+mod idmap;
 mod jail;
 mod lifecycle;
 mod rig;

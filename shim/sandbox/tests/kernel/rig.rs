@@ -239,6 +239,7 @@ pub(crate) fn bind(source: impl Into<PathBuf>, destination: &str) -> Mount {
         propagation: Some((Propagation::Private, Recursive::Yes)),
         data: String::new(),
         copy_up: false,
+        idmap: None,
     }
 }
 
@@ -251,6 +252,7 @@ pub(crate) fn filesystem(kind: &str, destination: &str, flags: u64, data: &str) 
         propagation: None,
         data: data.into(),
         copy_up: false,
+        idmap: None,
     }
 }
 
