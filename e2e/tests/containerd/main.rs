@@ -1,6 +1,7 @@
 //! The programs under a real containerd: what a person, a client and the daemon itself see.
 
 mod crowd;
+mod doctor;
 mod examples;
 mod execs;
 mod images;
@@ -8,6 +9,7 @@ mod lifecycle;
 mod native;
 mod network;
 mod pods;
+mod ps;
 mod refusals;
 mod sandbox;
 mod streams;
@@ -28,6 +30,8 @@ fn main() -> ExitCode {
         images::CASES,
         refusals::CASES,
         crowd::CASES,
+        doctor::CASES,
+        ps::CASES,
         wasmbox::CASES,
     ];
     wherry_e2e::suite::main("containerd", &cases.concat())

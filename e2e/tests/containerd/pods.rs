@@ -28,7 +28,7 @@ const TERM: u32 = 15;
 const KILL: u32 = 9;
 
 /// Its image holds no program of that name at all.
-fn sandbox(world: &World, pod: &str) -> Result<Container> {
+pub(crate) fn sandbox(world: &World, pod: &str) -> Result<Container> {
     let container = member(Container::of(&world.busybox()?), pod);
     Ok(container
         .id(pod)
@@ -47,7 +47,11 @@ fn running(world: &World, pod: &str) -> Result<Task> {
 }
 
 /// In these namespaces of the sandbox, as the CRI plugin has it.
-fn joined(container: Container, sandbox: &Task, kinds: &'static [&'static str]) -> Container {
+pub(crate) fn joined(
+    container: Container,
+    sandbox: &Task,
+    kinds: &'static [&'static str],
+) -> Container {
     let (pid, pod) = (sandbox.pid, sandbox.id.clone());
     member(container, &pod).edit(move |spec| {
         let Some(all) = spec["linux"]["namespaces"].as_array_mut() else { return };

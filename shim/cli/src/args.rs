@@ -12,6 +12,15 @@ wherry: compiles, inspects and looks after WebAssembly on a node.
 Usage: wherry COMMAND [OPTIONS]
 
 Commands:
+  doctor                  Tell whether this node can run Wasm containers, and what to do if not (root).
+      --address SOCKET        containerd's, where several run
+      --config FILE           its configuration, where it does not run
+      --root DIR              the node's file system, if it is mounted there
+      --json                  as JSON; the exit code is 1 if anything failed
+  ps                      List shims and containers: processes, memory, modules (root).
+      --namespace NAME        of this namespace of containerd only
+      --address SOCKET        of this containerd only
+      --json                  as JSON
   compile FILE -o OUT     Compile a module, a component or .wat text, in a jail.
   compile                 The same from stdin to stdout; the answer is a line of JSON on stderr.
       --memory BYTES          memory the compiler may use (default 2 GiB)
@@ -45,6 +54,8 @@ pub(crate) enum Command {
     Compile(Compile),
     Fetch(Fetch),
     Cache(Cache),
+    Doctor(Doctor),
+    Ps(Ps),
     Inspect { file: PathBuf, json: bool },
 }
 
@@ -75,6 +86,26 @@ pub(crate) struct Cache {
 }
 
 #[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Doctor {
+    /// containerd's socket.
+    pub(crate) address: Option<PathBuf>,
+    /// containerd's main configuration file.
+    pub(crate) config: Option<PathBuf>,
+    /// The node's root.
+    pub(crate) root: Option<PathBuf>,
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ps {
+    /// Of containerd.
+    pub(crate) namespace: Option<String>,
+    /// containerd's socket.
+    pub(crate) address: Option<PathBuf>,
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     List,
     Verify,
@@ -93,6 +124,8 @@ pub(crate) fn parse(mut parser: Parser) -> Result<Command, Error> {
             "compile" => compile(parser),
             "inspect" => inspect(parser),
             "cache" => cache(parser),
+            "doctor" => doctor(parser),
+            "ps" => ps(parser),
             "fetch" => fetch(parser),
             other => Err(format!("there is no command {other:?}").into()),
         },
@@ -190,6 +223,41 @@ fn cache(mut parser: Parser) -> Result<Command, Error> {
     }
 }
 
+fn doctor(mut parser: Parser) -> Result<Command, Error> {
+    let mut doctor = Doctor { address: None, config: None, root: None, json: false };
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("address") => doctor.address = Some(socket(&mut parser)?),
+            Long("config") => doctor.config = Some(parser.value()?.into()),
+            Long("root") => doctor.root = Some(parser.value()?.into()),
+            Long("json") => doctor.json = true,
+            Long("help") | Short('h') => return Ok(Command::Help),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Command::Doctor(doctor))
+}
+
+fn ps(mut parser: Parser) -> Result<Command, Error> {
+    let mut ps = Ps { namespace: None, address: None, json: false };
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("namespace") => ps.namespace = Some(parser.value()?.string()?),
+            Long("address") => ps.address = Some(socket(&mut parser)?),
+            Long("json") => ps.json = true,
+            Long("help") | Short('h') => return Ok(Command::Help),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Command::Ps(ps))
+}
+
+/// A path; some write it as an address.
+fn socket(parser: &mut Parser) -> Result<PathBuf, Error> {
+    let text = parser.value()?.string()?;
+    Ok(text.strip_prefix("unix://").unwrap_or(&text).into())
+}
+
 fn fetch(mut parser: Parser) -> Result<Command, Error> {
     let (mut namespace, mut container) = (None, None);
     let mut address = PathBuf::from("/run/containerd/containerd.sock");
@@ -255,6 +323,17 @@ mod tests {
             ]],
         );
         check(
+            "doctor --address unix:///c.sock --root /host --json",
+            expect![[
+                r#"Doctor(Doctor { address: Some("/c.sock"), config: None, root: Some("/host"), json: true })"#
+            ]],
+        );
+        check(
+            "ps --namespace k8s.io",
+            expect![[r#"Ps(Ps { namespace: Some("k8s.io"), address: None, json: false })"#]],
+        );
+        check("ps --help", expect!["Help"]);
+        check(
             "fetch --namespace k8s.io --container c1 --digest-only",
             expect![[
                 r#"Fetch(Fetch { address: "/run/containerd/containerd.sock", namespace: "k8s.io", container: "c1", digest_only: true })"#
@@ -283,6 +362,8 @@ mod tests {
             "fetch --namespace x",
             expect!["refused: say which with --namespace NAME --container ID"],
         );
+        check("doctor web", expect![[r#"refused: unexpected argument "web""#]]);
+        check("ps --all", expect!["refused: invalid option '--all'"]);
         check("engine-id --json", expect!["refused: invalid option '--json'"]);
     }
 }

@@ -96,7 +96,7 @@ fn list(entries: &[Listed], as_json: bool) -> anyhow::Result<()> {
     print(&text)
 }
 
-fn seconds(time: SystemTime) -> u64 {
+pub(crate) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
@@ -157,7 +157,7 @@ fn compile_into(program: &File, out: &File) -> anyhow::Result<Profile> {
     }
 }
 
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..1024 => format!("{bytes} B"),
         1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),

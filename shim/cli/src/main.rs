@@ -7,8 +7,12 @@
 mod args;
 mod cache;
 mod compile;
+mod doctor;
 mod fetch;
+mod grpc;
 mod inspect;
+mod node;
+mod ps;
 
 use std::process::ExitCode;
 
@@ -33,6 +37,9 @@ fn main() -> ExitCode {
         // These two answer their caller on descriptor 2, whatever happens.
         Command::Compile(how) => return compile::run(&how),
         Command::Fetch(what) => return fetch::run(&what),
+        // Its exit code is what it found.
+        Command::Doctor(what) => return doctor::run(&what),
+        Command::Ps(what) => ps::run(&what),
         Command::Cache(what) => cache::run(&what),
         Command::Inspect { file, json } => inspect::run(&file, json),
     };

@@ -30,5 +30,10 @@ pub mod wire;
 pub use enter::{Entered, enter};
 pub use error::Error;
 
+/// The version of Landlock that this kernel has, 0 without.
+pub fn landlock_version() -> i64 {
+    sys::landlock::version().max(0)
+}
+
 /// What everything here returns.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -6,7 +6,6 @@
 //! The answer is one line of JSON on descriptor 2: `{"digest": …, "size": …}`, `{"none": why}`
 //! where the image has no such layer, or `{"error": why}`. The blob goes to descriptor 1.
 
-mod grpc;
 mod messages;
 
 use std::io::{self, Write};
@@ -17,7 +16,7 @@ use serde_json::{Value, json};
 use wherry_core::image::{Descriptor, Document, MAX_PROGRAM_BYTES, Platform};
 
 use crate::args::Fetch;
-use grpc::{Connection, Failure};
+use crate::grpc::{Connection, Failure};
 use messages::{
     ContainerRequest, ContainerResponse, ImageRequest, ImageResponse, ReadRequest, ReadResponse,
 };

@@ -72,8 +72,8 @@ pub(crate) fn confine_compiler() -> rustix::io::Result<()> {
     restrict(&create(&Ruleset { files, network: ALL_NETWORK, scoped }, version)?)
 }
 
-/// 0 without Landlock.
-fn version() -> i64 {
+/// 0 or less without Landlock.
+pub(crate) fn version() -> i64 {
     // SAFETY: LANDLOCK_CREATE_RULESET_VERSION takes no structure.
     unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<Ruleset>(), 0, 1) }
 }

@@ -1,4 +1,4 @@
-//! gRPC over a Unix socket, as much of it as three calls take ("gRPC over HTTP2", grpc/grpc
+//! gRPC over a Unix socket, as much of it as a few calls take ("gRPC over HTTP2", grpc/grpc
 //! `doc/PROTOCOL-HTTP2.md`): each message has five bytes in front of it, the status comes last, in
 //! trailers, or with the headers where there is no body.
 
@@ -17,14 +17,14 @@ use tokio::net::UnixStream;
 /// containerd sends content in parts of a megabyte, and never more than 16 MB in one message.
 const MESSAGE_BYTES: usize = 32 << 20;
 
-pub(super) struct Connection {
+pub(crate) struct Connection {
     send: SendRequest<Full<Bytes>>,
     namespace: String,
 }
 
 /// Why a call failed.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     NotFound(String),
     Other(String),
 }
@@ -46,7 +46,7 @@ impl From<hyper::Error> for Failure {
 }
 
 impl Connection {
-    pub(super) async fn open(address: &Path, namespace: &str) -> Result<Connection, Failure> {
+    pub(crate) async fn open(address: &Path, namespace: &str) -> Result<Connection, Failure> {
         let text = address.to_string_lossy();
         let path = Path::new(text.strip_prefix("unix://").unwrap_or(&text));
         let socket = UnixStream::connect(path).await.map_err(|e| {
@@ -63,7 +63,7 @@ impl Connection {
         Ok(Connection { send, namespace: namespace.to_owned() })
     }
 
-    pub(super) async fn unary<M: Message + Default>(
+    pub(crate) async fn unary<M: Message + Default>(
         &mut self,
         method: &str,
         request: &impl Message,
@@ -78,7 +78,7 @@ impl Connection {
     }
 
     /// Calls, and gives each message of the answer to `take`.
-    pub(super) async fn stream<M: Message + Default>(
+    pub(crate) async fn stream<M: Message + Default>(
         &mut self,
         method: &str,
         request: &impl Message,
