@@ -61,7 +61,10 @@ pub fn spawn(
     } else {
         bear(&birth, &entrance)?
     };
-    cgroup.release_placeholder();
+    if let Err(error) = cgroup.hand_over(born.pid) {
+        end(&born.pidfd);
+        return Err(error);
+    }
     drop(guest_end);
     if let Err(error) = attend(&born, sandbox, &birth, &channel) {
         end(&born.pidfd);

@@ -260,7 +260,24 @@ impl Cgroup {
         }
     }
 
-    /// The guest is in the group: nothing else has to hold it.
+    /// The guest is born: nothing else has to hold the group as soon as it is in there. In v1 it enters by itself, some
+    /// time after its birth, and a scope that nobody is in until then, systemd removes.
+    pub(crate) fn hand_over(&self, guest: u32) -> Result<()> {
+        let held = self.placeholder.lock().is_ok_and(|held| held.is_some());
+        if !held || self.is_v2() {
+            self.release_placeholder();
+            return Ok(());
+        }
+        match self.add(guest) {
+            // It has ended already, and says why on the wire.
+            Err(error) if error.errno() == Some(libc::ESRCH) => {
+                self.release_placeholder();
+                Ok(())
+            }
+            added => added,
+        }
+    }
+
     pub(crate) fn release_placeholder(&self) {
         if let Ok(mut held) = self.placeholder.lock() {
             *held = None;
