@@ -28,3 +28,4 @@ pub mod storm;
 pub mod suite;
 pub mod task;
 pub mod tasks;
+pub mod terminal;

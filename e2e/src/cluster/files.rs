@@ -102,7 +102,7 @@ impl About {
         });
         // What a machine in a container has: its cgroups, swap and disk are the machine's outside.
         let outside = json!({
-            "failCgroupV1": false, "failSwapOn": false, "localStorageCapacityIsolation": false,
+            "failCgroupV1": false, "failSwapOn": false,
             "evictionHard": { "memory.available": "100Mi" }, "imageGCHighThresholdPercent": 100,
         });
         // A suite waits for all of this.

@@ -21,6 +21,7 @@ pub mod pki;
 pub mod registry;
 
 use std::fs::File;
+use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
@@ -85,7 +86,7 @@ impl Cluster {
         for node in &self.nodes {
             let object =
                 json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": node.name() }});
-            let ready = self.api.until(&object, READY, |node| condition(node, "Ready") == "True");
+            let ready = self.api.until(&object, READY, ready_for_pods);
             ready
                 .with_context(|| format!("node {} is not ready:\n{}", node.name(), node.log(60)))?;
         }
@@ -118,9 +119,14 @@ impl Cluster {
         self.nodes.iter().find(|node| node.name() == name).expect("one of the two")
     }
 
+    /// kubectl, to be run.
+    pub fn client(&self, words: &[&str]) -> Result<Command> {
+        control::kubectl(&self.place, words)
+    }
+
     /// Runs kubectl to its end.
     pub fn kubectl(&self, words: &[&str], input: &str) -> Result<Output> {
-        command::run(&mut control::kubectl(&self.place, words)?, input.as_bytes(), COMMAND)
+        command::run(&mut self.client(words)?, input.as_bytes(), COMMAND)
     }
 
     /// What kubectl says if all is well.
@@ -140,6 +146,11 @@ impl Cluster {
             there.join().map_err(|_| anyhow!("a panic in the cluster's network"))?
         })
     }
+}
+
+/// Its kubelet says so, and the controllers have heard it.
+fn ready_for_pods(node: &Value) -> bool {
+    condition(node, "Ready") == "True" && node["spec"]["taints"].is_null()
 }
 
 /// `status` of a condition of an object.

@@ -1,13 +1,14 @@
 //! A pod of a test: described, made, waited for, asked; deleted when the test lets go of it.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use wherry_e2e::cluster::node::Node;
 use wherry_e2e::cluster::{Cluster, condition};
-use wherry_e2e::command::Output;
+use wherry_e2e::command::{Output, until};
 use wherry_e2e::rig::Runtime;
 
 /// A cold start compiles, and several at once on a small machine take their time.
@@ -140,6 +141,24 @@ impl Pod<'_> {
         self.logs(&[])
     }
 
+    /// Waits until it has said this.
+    pub(crate) fn says(&self, wanted: &str) -> Result<String> {
+        let mut said = String::new();
+        let done = until(LIMIT, || match self.logs(&["-c", "main"]) {
+            Ok(now) => {
+                said = now;
+                said.contains(wanted)
+            }
+            Err(_) => false,
+        });
+        ensure!(done, "no {wanted:?} in {said:?}");
+        Ok(said)
+    }
+
+    pub(crate) fn uid(&self) -> Result<String> {
+        Ok(self.seen()?["metadata"]["uid"].as_str().context("no uid")?.to_string())
+    }
+
     pub(crate) fn logs(&self, words: &[&str]) -> Result<String> {
         self.cluster.ask(&[&["logs", &self.name], words].concat())
     }
@@ -165,9 +184,11 @@ impl Pod<'_> {
         self.cluster.api.get(&self.object)
     }
 
-    pub(crate) fn address(&self) -> Result<String> {
+    /// Where a port of it is, in the cluster's network.
+    pub(crate) fn socket(&self, port: u16) -> Result<SocketAddr> {
         let pod = self.seen()?;
-        Ok(pod["status"]["podIP"].as_str().context("no address")?.to_string())
+        let address = pod["status"]["podIP"].as_str().context("no address")?;
+        Ok(SocketAddr::new(address.parse()?, port))
     }
 
     pub(crate) fn change(&self, part: Option<&'static str>, change: Value) -> Result<()> {
@@ -189,6 +210,39 @@ impl Drop for Pod<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.delete() {
             eprintln!("{}: {error:#}", self.name);
+        }
+    }
+}
+
+/// An object that is no pod, deleted when the test lets go of it.
+pub(crate) struct Object<'a> {
+    cluster: &'a Cluster,
+    pub(crate) object: Value,
+}
+
+impl<'a> Object<'a> {
+    pub(crate) fn new(cluster: &'a Cluster, object: Value) -> Result<Object<'a>> {
+        cluster.api.create(&object)?;
+        Ok(Object { cluster, object })
+    }
+
+    pub(crate) fn change(&self, change: Value) -> Result<()> {
+        self.cluster.api.change(&self.object, None, change)
+    }
+
+    pub(crate) fn until(
+        &self,
+        limit: Duration,
+        wanted: impl Fn(&Value) -> bool + Send + Sync + 'static,
+    ) -> Result<Value> {
+        self.cluster.api.until(&self.object, limit, wanted)
+    }
+}
+
+impl Drop for Object<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.cluster.api.delete(&self.object) {
+            eprintln!("{error:#}");
         }
     }
 }

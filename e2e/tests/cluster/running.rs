@@ -23,6 +23,7 @@ pub(crate) const CASES: &[Case<Cluster>] = &[
         })
     }),
     ("a_program_that_stays_is_running_and_ready", For::Any, stays),
+    ("two_dozen_pods_start_at_once", For::Any, many),
 ];
 
 fn stays(cluster: &Cluster) -> Result<()> {
@@ -32,4 +33,12 @@ fn stays(cluster: &Cluster) -> Result<()> {
         pod.delete()?;
         pod.gone()
     })
+}
+
+/// Where systemd makes the cgroups, it takes one away that nobody is in for an instant.
+fn many(cluster: &Cluster) -> Result<()> {
+    let pod = of(&cluster.guest("sleep")?, &[]);
+    let nodes = cluster.nodes.iter().flat_map(|node| [node; 12]);
+    let pods = nodes.map(|node| pod.on(cluster, node)).collect::<Result<Vec<_>>>()?;
+    pods.iter().try_for_each(|pod| pod.ready().map(drop))
 }

@@ -1,19 +1,12 @@
 //! `docker attach` and terminals, with a person's keys.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread;
-
-use anyhow::{Context, Result, ensure};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use wherry_e2e::command::{self, until};
+use anyhow::{Result, ensure};
 use wherry_e2e::docker::Docker;
 use wherry_e2e::rig::Runtime;
 use wherry_e2e::suite::{Case, For};
+use wherry_e2e::terminal::Person;
 
-use crate::kept::{Kept, SOON, is};
+use crate::kept::{Kept, is};
 
 pub(crate) const CASES: &[Case<Docker>] = &[
     ("attach_shows_what_comes_and_ends_with_the_code", For::Any, attached),
@@ -28,51 +21,6 @@ pub(crate) const CASES: &[Case<Docker>] = &[
         Ok(())
     }),
 ];
-
-/// Someone at a terminal.
-struct Person {
-    keys: File,
-    seen: Arc<Mutex<String>>,
-    program: Child,
-}
-
-impl Person {
-    fn at(mut command: Command) -> Result<Person> {
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
-        grantpt(&terminal)?;
-        unlockpt(&terminal)?;
-        let name = ptsname(&terminal, Vec::new())?.into_string()?;
-        let other = File::options().read(true).write(true).open(name)?;
-        command.stdin(other.try_clone()?).stdout(other.try_clone()?).stderr(Stdio::from(other));
-        let program = command.spawn()?;
-        // The command holds the terminal's other end open, which would never tell its end.
-        drop(command);
-        let keys = File::from(terminal);
-        let mut screen = keys.try_clone()?;
-        let seen = Arc::new(Mutex::new(String::new()));
-        let shown = seen.clone();
-        thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(size @ 1..) = screen.read(&mut buffer) {
-                let text = String::from_utf8_lossy(&buffer[..size]);
-                shown.lock().expect("no holder panics").push_str(&text);
-            }
-        });
-        Ok(Person { keys, seen, program })
-    }
-
-    /// Types, and waits until it is answered. What is asked must not be in the keys: they are echoed.
-    fn types(&mut self, keys: &str, answer: &str) -> Result<()> {
-        self.keys.write_all(keys.as_bytes())?;
-        let answered = || self.seen.lock().expect("no holder panics").contains(answer);
-        ensure!(until(SOON, answered), "no {answer:?} in {:?}", self.seen);
-        Ok(())
-    }
-
-    fn left(mut self) -> Result<i32> {
-        command::wait(&mut self.program, SOON).with_context(|| format!("{:?}", self.seen))
-    }
-}
 
 fn attached(docker: &Docker) -> Result<()> {
     let image = docker.load(&docker.world().image("cat")?)?;
