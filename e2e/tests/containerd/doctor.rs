@@ -40,6 +40,7 @@ const HANDLER: &str = r#"[plugins."CRI".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
 [plugins."CRI".containerd.runtimes.wherry]
 runtime_type = "io.containerd.wherry.v1"
+pod_annotations = ["wherry.dev/*"]
 "#;
 
 /// A containerd as of a node of Kubernetes, with these sections in which `CRI` stands for its plugin.
@@ -168,9 +169,11 @@ fn no_handler(world: &World) -> Result<()> {
     let missing = findings.has("handler", "fail", "no handler for Wherry")?;
     findings.only(&["handler"])?;
     let todo = missing["do"].as_str().unwrap_or_default();
-    let is_toml = |line: &&str| line.starts_with('[') || line.contains("runtime_type =");
+    let is_toml = |line: &&str| {
+        line.starts_with('[') || line.contains("_type = ") || line.starts_with("pod_")
+    };
     let sections: Vec<&str> = todo.lines().filter(is_toml).collect();
-    ensure!(sections.len() >= 2, "{todo}");
+    ensure!(sections.len() >= 3, "{todo}");
     write(&node, &sections.join("\n"))?;
     let findings = Findings::of(&node)?;
     findings.has("handler", "ok", "wherry")?;

@@ -29,6 +29,8 @@ Commands:
       --no-jail               without the jail, to look for a fault in the compiler
   inspect FILE            Tell what a file is, what it imports and exports, and how it would run.
       --json                  as JSON
+  image FILE --name NAME -o OUT
+                          Pack a program as an image: ctr images import, docker load or skopeo take the file.
   engine-id               Print the id under which compiled code is kept.
   cache ls                List the node's compiled code, the least recently used first.
   cache verify            Hash all of it, and remove what is damaged.
@@ -57,6 +59,7 @@ pub(crate) enum Command {
     Doctor(Doctor),
     Ps(Ps),
     Inspect { file: PathBuf, json: bool },
+    Image(Image),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -83,6 +86,14 @@ pub(crate) struct Cache {
     pub(crate) dir: PathBuf,
     pub(crate) max_bytes: u64,
     pub(crate) json: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Image {
+    pub(crate) file: PathBuf,
+    /// Of the image, with its registry.
+    pub(crate) name: String,
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -123,6 +134,7 @@ pub(crate) fn parse(mut parser: Parser) -> Result<Command, Error> {
             "engine-id" => end(&mut parser, Command::EngineId),
             "compile" => compile(parser),
             "inspect" => inspect(parser),
+            "image" => image(parser),
             "cache" => cache(parser),
             "doctor" => doctor(parser),
             "ps" => ps(parser),
@@ -188,6 +200,25 @@ fn inspect(mut parser: Parser) -> Result<Command, Error> {
     match file {
         Some(file) => Ok(Command::Inspect { file, json }),
         None => Err("name the file to inspect".into()),
+    }
+}
+
+fn image(mut parser: Parser) -> Result<Command, Error> {
+    let (mut file, mut name, mut out) = (None, None, None);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("name") => name = Some(parser.value()?.string()?),
+            Short('o') | Long("output") => out = Some(PathBuf::from(parser.value()?)),
+            Value(path) if file.is_none() => file = Some(PathBuf::from(path)),
+            Long("help") | Short('h') => return Ok(Command::Help),
+            other => return Err(other.unexpected()),
+        }
+    }
+    match (file, name, out) {
+        (Some(file), Some(name), Some(out)) => Ok(Command::Image(Image { file, name, out })),
+        (None, ..) => Err("name the file to pack".into()),
+        (_, None, _) => Err("name the image with --name NAME".into()),
+        (.., None) => Err("say where to write with -o OUT".into()),
     }
 }
 
@@ -334,6 +365,10 @@ mod tests {
         );
         check("ps --help", expect!["Help"]);
         check(
+            "image a.wasm --name x.example/a:1 -o a.tar",
+            expect![[r#"Image(Image { file: "a.wasm", name: "x.example/a:1", out: "a.tar" })"#]],
+        );
+        check(
             "fetch --namespace k8s.io --container c1 --digest-only",
             expect![[
                 r#"Fetch(Fetch { address: "/run/containerd/containerd.sock", namespace: "k8s.io", container: "c1", digest_only: true })"#
@@ -362,6 +397,7 @@ mod tests {
             "fetch --namespace x",
             expect!["refused: say which with --namespace NAME --container ID"],
         );
+        check("image a.wasm -o a.tar", expect!["refused: name the image with --name NAME"]);
         check("doctor web", expect![[r#"refused: unexpected argument "web""#]]);
         check("ps --all", expect!["refused: invalid option '--all'"]);
         check("engine-id --json", expect!["refused: invalid option '--json'"]);

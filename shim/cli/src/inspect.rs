@@ -61,7 +61,7 @@ pub(crate) fn run(path: &Path, as_json: bool) -> anyhow::Result<()> {
 
 /// A file that is one: to open a FIFO waits for a writer, who may never come, and a device may have
 /// no end.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     let metadata = file.metadata()?;

@@ -10,6 +10,7 @@ mod compile;
 mod doctor;
 mod fetch;
 mod grpc;
+mod image;
 mod inspect;
 mod node;
 mod ps;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Doctor(what) => return doctor::run(&what),
         Command::Ps(what) => ps::run(&what),
         Command::Cache(what) => cache::run(&what),
+        Command::Image(what) => image::run(&what),
         Command::Inspect { file, json } => inspect::run(&file, json),
     };
     match done {

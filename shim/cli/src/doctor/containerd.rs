@@ -39,6 +39,8 @@ pub(super) struct Handler {
     pub(super) runtime_type: String,
     pub(super) runtime_path: Option<PathBuf>,
     pub(super) options: Table,
+    /// Which annotations of pods it is given, as patterns.
+    pub(super) annotations: Vec<String>,
 }
 
 impl Handler {
@@ -58,10 +60,6 @@ impl Config {
     pub(super) fn read(dump: &str) -> Result<Config, String> {
         let table: Table = dump.parse().map_err(|e: toml::de::Error| e.message().to_owned())?;
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-        let list = |value: Option<&Value>| -> Vec<String> {
-            let all = value.and_then(Value::as_array).into_iter().flatten();
-            all.filter_map(|one| one.as_str().map(str::to_owned)).collect()
-        };
         let plugins = table.get("plugins").and_then(Value::as_table);
         let plugin = |name: &str| plugins.and_then(|all| all.get(name)).and_then(Value::as_table);
         // Version 4 of the configuration made the servers plugins.
@@ -97,6 +95,11 @@ impl Config {
     }
 }
 
+fn list(value: Option<&Value>) -> Vec<String> {
+    let all = value.and_then(Value::as_array).into_iter().flatten();
+    all.filter_map(|one| one.as_str().map(str::to_owned)).collect()
+}
+
 fn handlers(runtimes: &Table) -> BTreeMap<String, Handler> {
     let handler = |value: &Value| {
         let text =
@@ -105,6 +108,7 @@ fn handlers(runtimes: &Table) -> BTreeMap<String, Handler> {
             runtime_type: text("runtime_type").unwrap_or_default().to_owned(),
             runtime_path: text("runtime_path").map(PathBuf::from),
             options: value.get("options").and_then(Value::as_table).cloned().unwrap_or_default(),
+            annotations: list(value.get("pod_annotations")),
         }
     };
     runtimes.iter().map(|(name, value)| (name.clone(), handler(value))).collect()
@@ -124,7 +128,7 @@ pub(super) fn handlers_of_status(json: &str) -> BTreeMap<String, Handler> {
         Handler {
             runtime_type: text(["runtimeType", "runtime_type"]).unwrap_or_default().to_owned(),
             runtime_path: text(["runtimePath", "runtime_path"]).map(PathBuf::from),
-            options: Table::new(),
+            ..Handler::default()
         }
     };
     runtimes.iter().map(|(name, value)| (name.clone(), handler(value))).collect()
@@ -183,6 +187,7 @@ version = 2
     [plugins."io.containerd.grpc.v1.cri".containerd]
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes]
         [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.wherry]
+          pod_annotations = ["wherry.dev/*"]
           runtime_path = ""
           runtime_type = "io.containerd.wherry.v1"
           [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.wherry.options]
@@ -227,6 +232,9 @@ imports = ['/etc/containerd/conf.d/*.toml']
                                         true,
                                     ),
                                 },
+                                annotations: [
+                                    "wherry.dev/*",
+                                ],
                             },
                         },
                     ),
@@ -246,6 +254,7 @@ imports = ['/etc/containerd/conf.d/*.toml']
                                     "/opt/wherry/containerd-shim-wherry-v1",
                                 ),
                                 options: {},
+                                annotations: [],
                             },
                         },
                     ),

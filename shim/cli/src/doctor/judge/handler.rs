@@ -40,6 +40,7 @@ fn handlers(containerd: &Containerd, config: &Config, cri: &Cri) -> Vec<Finding>
         findings.push(one(name, handler));
         findings.extend(loaded(name, containerd));
         findings.extend(options(name, handler, cri.handlers.get("runc")));
+        findings.extend(annotations(name, handler));
     }
     findings
 }
@@ -128,6 +129,23 @@ fn options(name: &str, handler: &Handler, runc: Option<&Handler>) -> Option<Find
     }
 }
 
+/// containerd gives a runtime the annotations that its section names, and no others.
+fn annotations(name: &str, handler: &Handler) -> Option<Finding> {
+    let ours = |pattern: &String| ["*", "wherry.dev/*"].contains(&pattern.as_str());
+    if handler.annotations.iter().any(ours) {
+        return None;
+    }
+    Some(Finding::warn(
+        "handler.annotations",
+        format!(
+            "annotations of pods under wherry.dev/ do not reach {name}: they are as if they were not there"
+        ),
+        format!("add to the section of {name}: {ANNOTATIONS}; then systemctl restart containerd"),
+    ))
+}
+
+const ANNOTATIONS: &str = "pod_annotations = [\"wherry.dev/*\"]";
+
 /// What to write, and where, which depends on the version of containerd and on that of its main file: a drop-in replaces
 /// whole sections in 1.x, and a section of the wrong version is passed over without a word in 2.x.
 fn snippet(containerd: &Containerd, config: &Config) -> String {
@@ -138,7 +156,7 @@ fn snippet(containerd: &Containerd, config: &Config) -> String {
         true => "io.containerd.grpc.v1.cri",
         false => "io.containerd.cri.v1.runtime",
     };
-    let mut sections = section(plugin, "wherry", RUNTIME);
+    let mut sections = format!("{}\n{ANNOTATIONS}", section(plugin, "wherry", RUNTIME));
     let runc = config.cri.as_ref().and_then(|cri| cri.handlers.get("runc"));
     if let (true, false, Some(runc)) = (is_1, containerd.names_handlers, runc) {
         let theirs = section(plugin, "runc", &runc.runtime_type);

@@ -172,6 +172,7 @@ fn a_handler_that_is_missing_gets_the_words_for_this_containerd() {
                                           → add this to the end of /etc/containerd/config.toml:
                                           → [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.wherry]
                                           → runtime_type = "io.containerd.wherry.v1"
+                                          → pod_annotations = ["wherry.dev/*"]
                                           → then systemctl restart containerd (containers go on running)
             1 failed
         "#]],
@@ -179,35 +180,38 @@ fn a_handler_that_is_missing_gets_the_words_for_this_containerd() {
     check(
         without("2.1.9", Some(2), &[]),
         expect![[r#"
-        fail  handler                 containerd has no handler for Wherry: pods of its RuntimeClass do not start
-                                      → write this to /etc/containerd/conf.d/wherry.toml, without a version, and let /etc/containerd/config.toml import it: imports = ["/etc/containerd/conf.d/*.toml"]:
-                                      → [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.wherry]
-                                      → runtime_type = "io.containerd.wherry.v1"
-                                      → then systemctl restart containerd (containers go on running)
-        1 failed
-    "#]],
+            fail  handler                 containerd has no handler for Wherry: pods of its RuntimeClass do not start
+                                          → write this to /etc/containerd/conf.d/wherry.toml, without a version, and let /etc/containerd/config.toml import it: imports = ["/etc/containerd/conf.d/*.toml"]:
+                                          → [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.wherry]
+                                          → runtime_type = "io.containerd.wherry.v1"
+                                          → pod_annotations = ["wherry.dev/*"]
+                                          → then systemctl restart containerd (containers go on running)
+            1 failed
+        "#]],
     );
     check(
         without("2.4.2", Some(3), &["/etc/containerd/conf.d/*.toml"]),
         expect![[r#"
-        fail  handler                 containerd has no handler for Wherry: pods of its RuntimeClass do not start
-                                      → write this to /etc/containerd/conf.d/wherry.toml, without a version:
-                                      → [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.wherry]
-                                      → runtime_type = "io.containerd.wherry.v1"
-                                      → then systemctl restart containerd (containers go on running)
-        1 failed
-    "#]],
+            fail  handler                 containerd has no handler for Wherry: pods of its RuntimeClass do not start
+                                          → write this to /etc/containerd/conf.d/wherry.toml, without a version:
+                                          → [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.wherry]
+                                          → runtime_type = "io.containerd.wherry.v1"
+                                          → pod_annotations = ["wherry.dev/*"]
+                                          → then systemctl restart containerd (containers go on running)
+            1 failed
+        "#]],
     );
     check(
         without("2.4.2", None, &["/etc/containerd/conf.d/*.toml"]),
         expect![[r#"
-        fail  handler                 containerd has no handler for Wherry: pods of its RuntimeClass do not start
-                                      → write this to /etc/containerd/conf.d/wherry.toml, without a version:
-                                      → [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.wherry]
-                                      → runtime_type = "io.containerd.wherry.v1"
-                                      → then systemctl restart containerd (containers go on running)
-        1 failed
-    "#]],
+            fail  handler                 containerd has no handler for Wherry: pods of its RuntimeClass do not start
+                                          → write this to /etc/containerd/conf.d/wherry.toml, without a version:
+                                          → [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.wherry]
+                                          → runtime_type = "io.containerd.wherry.v1"
+                                          → pod_annotations = ["wherry.dev/*"]
+                                          → then systemctl restart containerd (containers go on running)
+            1 failed
+        "#]],
     );
 }
 
@@ -222,17 +226,18 @@ fn a_handler_does_not_cost_the_one_that_was_there() {
     check(
         |facts| facts.containerd = Search::Found(Box::new(found)),
         expect![[r#"
-        fail  handler                 containerd has no handler for Wherry: pods of its RuntimeClass do not start
-                                      → add this to the end of /etc/containerd/config.toml:
-                                      → [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.wherry]
-                                      → runtime_type = "io.containerd.wherry.v1"
-                                      → [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-                                      → runtime_type = "io.containerd.runc.v2"
-                                      → [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-                                      → SystemdCgroup = true
-                                      → then systemctl restart containerd (containers go on running)
-        1 failed
-    "#]],
+            fail  handler                 containerd has no handler for Wherry: pods of its RuntimeClass do not start
+                                          → add this to the end of /etc/containerd/config.toml:
+                                          → [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.wherry]
+                                          → runtime_type = "io.containerd.wherry.v1"
+                                          → pod_annotations = ["wherry.dev/*"]
+                                          → [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+                                          → runtime_type = "io.containerd.runc.v2"
+                                          → [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+                                          → SystemdCgroup = true
+                                          → then systemctl restart containerd (containers go on running)
+            1 failed
+        "#]],
     );
     config(
         |config| config.cri.iter_mut().for_each(|cri| drop(cri.handlers.remove("runc"))),
@@ -289,6 +294,14 @@ fn a_handler_that_does_not_lead_to_a_container() {
                                           → systemctl restart containerd (containers go on running)
             1 failed
         "#]],
+    );
+    with_handler(
+        |handler| handler.annotations.clear(),
+        expect![[r#"
+        warn  handler.annotations     annotations of pods under wherry.dev/ do not reach wherry: they are as if they were not there
+                                      → add to the section of wherry: pod_annotations = ["wherry.dev/*"]; then systemctl restart containerd
+        nothing failed, 1 to look at
+    "#]],
     );
     config(
         |config| config.cri = None,

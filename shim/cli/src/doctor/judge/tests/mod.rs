@@ -71,12 +71,16 @@ fn containerd() -> Containerd {
 }
 
 fn handler() -> Handler {
-    Handler { runtime_type: RUNTIME.into(), ..Handler::default() }
+    Handler {
+        runtime_type: RUNTIME.into(),
+        annotations: vec!["wherry.dev/*".into()],
+        ..Handler::default()
+    }
 }
 
 fn runc() -> Handler {
     let options = toml::toml! { SystemdCgroup = true };
-    Handler { runtime_type: "io.containerd.runc.v2".into(), runtime_path: None, options }
+    Handler { runtime_type: "io.containerd.runc.v2".into(), options, ..Handler::default() }
 }
 
 fn installed() -> Installed {
