@@ -76,7 +76,8 @@ impl Exec {
     /// Adds, starts, waits for and deletes it.
     pub fn run(self, task: &Task) -> Result<Output> {
         let told = format!("exec {}", self.process["args"]);
-        let fed = self.stdin.is_some();
+        // The end of a terminal's input is its end.
+        let fed = self.stdin.is_some() && !self.terminal;
         let mut exec = self.add_to(task).with_context(|| told.clone())?;
         exec.start().with_context(|| told.clone())?;
         if fed {

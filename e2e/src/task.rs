@@ -38,6 +38,7 @@ pub struct Container {
     stdin: Option<Vec<u8>>,
     terminal: bool,
     unread: bool,
+    silent: bool,
     /// Where both outputs go instead of our FIFOs: `file://` or `binary://`.
     log: Option<String>,
     edits: Vec<Edit>,
@@ -62,6 +63,7 @@ impl Container {
             stdin: None,
             terminal: false,
             unread: false,
+            silent: false,
             log: None,
             edits: Vec::new(),
             runtime: None,
@@ -87,6 +89,12 @@ impl Container {
     }
 
     /// With a terminal: one output, and lines that end as a terminal's do.
+    /// There is an input, which its client never opens, having nothing to say.
+    pub fn silent(mut self) -> Container {
+        self.silent = true;
+        self.stdin("")
+    }
+
     pub fn terminal(mut self) -> Container {
         self.terminal = true;
         self.edit(|spec| spec["process"]["terminal"] = json!(true))
@@ -223,7 +231,7 @@ impl Container {
         match made {
             Ok(pid) => {
                 let mut task = Task { client, id, pid, pipes, deleted: false };
-                if let Some(input) = self.stdin {
+                if let Some(input) = self.stdin.filter(|_| !self.silent) {
                     task.pipes.feed(input);
                 }
                 Ok((task, took))

@@ -21,6 +21,7 @@ use crate::create::{bear, chain, facts, failed, park, refused};
 use crate::introduction::{hook_state, introduce};
 use crate::limited::Abort;
 use crate::program;
+use crate::reaper;
 use crate::stdio::{self, Kept, Streams};
 
 /// What the shim holds of one exec.
@@ -31,6 +32,8 @@ pub(crate) struct Exec {
     pub(crate) abort: Abort,
     pub(crate) guest: Option<Guest>,
     pub(crate) kept: Option<Kept>,
+    /// `CloseIO` came before there were streams.
+    pub(crate) stdin_closed: bool,
 }
 
 /// The process that an exec is to be. runc gets it as it came; for a guest it has to be understood.
@@ -47,7 +50,7 @@ pub(crate) struct Start {
     abort: Abort,
     planned: Arc<Planned>,
     cgroup: Arc<Cgroup>,
-    init: u32,
+    init: Guest,
     namespace: Arc<str>,
     containerd: Arc<str>,
 }
@@ -63,7 +66,8 @@ pub(crate) struct Started {
 
 impl Exec {
     pub(crate) fn new(given: Arc<Given>, stdio: Stdio) -> std::io::Result<Exec> {
-        Ok(Exec { given, stdio, abort: Abort::new()?, guest: None, kept: None })
+        let abort = Abort::new()?;
+        Ok(Exec { given, stdio, abort, guest: None, kept: None, stdin_closed: false })
     }
 }
 
@@ -82,7 +86,7 @@ impl Start {
             abort: exec.abort.clone(),
             planned: body.planned.clone()?,
             cgroup: body.cgroup.clone()?,
-            init: body.guest.as_ref()?.pid,
+            init: body.guest.clone()?,
             namespace,
             containerd,
         })
@@ -118,7 +122,7 @@ impl Start {
 
     fn bear(self) -> Result<Born, Denied> {
         let process = self.given.process.as_ref().map_err(Denied::clone)?;
-        let plan = spec::exec(process, &self.planned.plan, self.init, facts())
+        let plan = spec::exec(process, &self.planned.plan, self.init.pid, facts())
             .map_err(|refusal| refused(&refusal))?;
         let code = self.code(&plan)?;
         let streams = Streams {
@@ -130,14 +134,21 @@ impl Start {
         };
         let (ends, kept) =
             stdio::open(streams).map_err(|e| Denied::new(Code::FailedPrecondition, chain(&e)))?;
-        let (guest, parked) =
-            park(bear(&plan.sandbox, &plan.run, &self.cgroup)?, ends, &self.cgroup);
+        let child = bear(&plan.sandbox, &plan.run, &self.cgroup)?;
+        // All of the container was found by its init's pid: if that has a later owner, it was another's.
+        if reaper::has_ended(&self.init.pidfd) {
+            child.end();
+            let id = &self.planned.plan.id;
+            let why = format!("task {id} is not running: its init ended while the exec was made");
+            return Err(Denied::new(Code::FailedPrecondition, why));
+        }
+        let (guest, parked) = park(child, ends, &self.cgroup);
         Ok(Born { guest, parked, kept, code, plan })
     }
 
     /// The program as the container sees it now, else one of the built-in ones.
     fn code(&self, plan: &plan::Exec) -> Result<Compiled, Denied> {
-        let root = program::root_of(self.init)?;
+        let root = program::root_of(self.init.pid)?;
         let found = program::find_in(root.as_fd(), &plan.program)?;
         let wanted = code::Wanted {
             name: &plan.program.name,

@@ -1,6 +1,7 @@
 //! The work that effects set going: steps of creating, and waiters that last as long as a guest.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::mpsc;
@@ -136,13 +137,28 @@ pub(crate) async fn watch_oom(id: String, watch: OomWatch, cgroup: Arc<Cgroup>, 
     while let Ok(mut ready) = watch.readable().await {
         ready.get_inner().clear();
         ready.clear_ready();
-        if cgroup.oom_kills().is_ok_and(|kills| kills > 0)
+        if has_killed(&cgroup).await
             && inputs.send(Input::Report { id: id.clone(), report: Report::Oom }).is_err()
         {
             return;
         }
     }
 }
+
+/// Whether the kernel has killed for want of memory. v1 tells that memory has run out before it looks for whom to kill,
+/// and may find nobody.
+async fn has_killed(cgroup: &Cgroup) -> bool {
+    for _ in 0..LOOKS {
+        if cgroup.oom_kills().is_ok_and(|kills| kills > 0) {
+            return true;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    false
+}
+
+const LOOKS: u32 = 50;
+const LOOK: Duration = Duration::from_millis(20);
 
 pub(crate) fn send(pid: u32, signal: u32) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);

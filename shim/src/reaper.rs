@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::sys::wait::{self, WaitPidFlag};
 use nix::unistd::Pid;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -48,6 +48,13 @@ pub(crate) async fn ended(pidfd: &Arc<OwnedFd>) {
             let _ = tokio::task::spawn_blocking(move || wait_for(&pidfd)).await;
         }
     }
+}
+
+/// Whether the process has ended by now.
+pub(crate) fn has_ended(pidfd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    let now = Timespec::default();
+    rustix::io::retry_on_intr(|| poll(&mut fds, Some(&now))).is_ok_and(|ended| ended > 0)
 }
 
 fn wait_for(pidfd: &OwnedFd) {

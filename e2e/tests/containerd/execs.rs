@@ -30,6 +30,14 @@ pub(crate) const CASES: &[Case] = &[
         ensure!(done.code == 0 && done.stdout == text, "{} bytes", done.stdout.len());
         Ok(())
     }),
+    // containerd's own shim forgets it, and the exec waits for ever.
+    ("an_exec_s_input_is_closed_before_it_starts", For::Wherry, |w| {
+        let task = running(w)?;
+        let mut exec = Exec::of(&["/bin/cat.wasm"]).stdin("early\n").add_to(&task)?;
+        exec.ask(&Call::CloseIo { stdin: true })?;
+        exec.start()?;
+        is(exec.finish()?, 0, "early\n", "")
+    }),
     ("an_exec_shares_the_files_of_its_container", For::Any, shares_files),
     ("an_exec_is_its_own_user_and_folder", For::Any, own_user),
     ("an_exec_of_what_is_not_there_is_refused_as_go_says_it", For::Any, not_there),
@@ -50,6 +58,16 @@ pub(crate) const CASES: &[Case] = &[
     ("a_terminal_is_one_for_an_exec", For::Any, exec_terminal),
     ("a_terminal_is_resized_at_any_time", For::Any, resized),
     ("an_interrupt_typed_ends_the_program", For::Any, interrupted),
+    ("a_terminal_hangs_up_with_its_input", For::Any, |w| {
+        let task = running(w)?;
+        let mut exec = Exec::of(&["/bin/isatty.wasm", "wait"]).terminal().add_to(&task)?;
+        exec.start()?;
+        exec.says("[true, true, true]")?;
+        exec.ask(&Call::CloseIo { stdin: true })?;
+        let done = exec.finish()?;
+        ensure!(done.code == 129, "{done}");
+        Ok(())
+    }),
     ("a_terminal_s_last_output_is_not_lost", For::Any, |w| {
         let task = running(w)?;
         for _ in 0..20 {

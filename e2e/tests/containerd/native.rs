@@ -38,6 +38,7 @@ pub(crate) const CASES: &[Case] = &[
     ("native_containers_pause_and_go_on", For::Any, pause),
     ("native_metrics_are_those_of_the_container", For::Any, metrics),
     ("native_want_of_memory_is_told_before_the_end", For::Any, out_of_memory),
+    ("native_execs_want_of_memory_is_told_at_once", For::Any, exec_out_of_memory),
     ("native_processes_end_with_their_init", For::Any, init_killed),
     ("native_containers_deleted_unstarted_leave_nothing", For::Any, |w| {
         let mut task = shell(w, "echo no")?.create(&w.containerd)?;
@@ -158,6 +159,19 @@ pub(crate) fn killed_for_memory(world: &World, taking: Container) -> Result<()> 
     let place = |name: &str| told().iter().position(|event| event == name);
     ensure!(place("oom").is_some() && place("oom") < place("exit"), "{:?}", told());
     Ok(())
+}
+
+/// The kernel ends the exec, and the container goes on.
+fn exec_out_of_memory(world: &World) -> Result<()> {
+    let events = world.containerd.client().events()?;
+    let idle = shell(world, "exec busybox sleep 1d")?.memory(32 << 20);
+    let task = idle.create(&world.containerd)?;
+    task.start()?;
+    let done = exec(world, &task, "e1", &["/bin/busybox", "tail", "/dev/zero"])?;
+    ensure!(done.code == 137, "{done}");
+    let told = || events.of(&task.id);
+    ensure!(until(RUN, || told().iter().any(|event| event == "oom")), "{:?}", told());
+    ends(task, KILL, 137)
 }
 
 /// In the machine's own pid namespace the kernel ends nothing but the init itself.

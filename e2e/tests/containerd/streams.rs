@@ -23,6 +23,7 @@ pub(crate) const CASES: &[Case] = &[
         is(w.guest("cat")?.run(&w.containerd)?, 0, "", "")
     }),
     ("stdin_closed_before_start_is_read_to_its_end", For::Any, closed_early),
+    ("stdin_closed_before_anybody_opened_it_has_ended", For::Any, never_opened),
     ("output_comes_before_the_end", For::Any, comes_at_once),
     ("a_log_is_complete", For::Any, |w| complete(w, "lines")),
     ("a_log_is_complete_p2", For::Any, |w| complete(w, "lines-p2")),
@@ -49,6 +50,18 @@ fn closed_early(world: &World) -> Result<()> {
     ensure!(task.wait(RUN)? == 0);
     task.delete()?;
     ensure!(task.output() == ("early\n".to_string(), String::new()));
+    Ok(())
+}
+
+/// As `docker run -i` with nothing on its own stdin.
+fn never_opened(world: &World) -> Result<()> {
+    for guest in ["cat", "cat-p2"] {
+        let mut task = world.guest(guest)?.silent().create(&world.containerd)?;
+        task.end_stdin()?;
+        task.start()?;
+        ensure!(task.wait(RUN)? == 0);
+        task.delete()?;
+    }
     Ok(())
 }
 

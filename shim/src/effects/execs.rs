@@ -70,7 +70,7 @@ impl Effects {
     /// Keeps what starting brought, and turns it into words for the ledger.
     pub(crate) fn exec_started(&mut self, key: &Key, started: Result<Started, Denied>) -> Report {
         let name = key.exec.clone().unwrap_or_default();
-        let Started { guest, kept, _expecting } = match started {
+        let Started { guest, mut kept, _expecting } = match started {
             Ok(started) => started,
             Err(why) => return Report::ExecFailed { exec: name, why },
         };
@@ -80,6 +80,9 @@ impl Effects {
         tokio::spawn(wait_for_exec(key.clone(), guest.clone(), inputs, guests));
         let body = self.bodies.get_mut(&key.task);
         if let Some(exec) = body.and_then(|body| body.execs.get_mut(&name)) {
+            if exec.stdin_closed {
+                kept.close_stdin();
+            }
             (exec.guest, exec.kept) = (Some(guest), Some(kept));
         }
         Report::ExecStarted { exec: name, pid }
@@ -93,11 +96,16 @@ impl Effects {
             return;
         };
         abort.tell();
+        let (output, logger) = kept.take_draining();
+        if output.is_none() && logger.is_none() {
+            return;
+        }
         let draining = tokio::spawn(async move {
-            let (output, logger) = kept.take_draining();
             stdio::drained(output, logger).await;
             drop(kept);
         });
+        // A handle keeps all of its task, and a container may see a probe each second of its life.
+        body.watchers.retain(|watcher| !watcher.is_finished());
         body.watchers.push(draining.abort_handle());
     }
 }

@@ -356,7 +356,11 @@ impl Effects {
 
     fn close_stdin(&mut self, key: &Key) {
         if let Some(kept) = self.kept(key) {
-            kept.close_stdin();
+            return kept.close_stdin();
+        }
+        let body = self.bodies.get_mut(&key.task);
+        if let Some(exec) = body.and_then(|body| body.execs.get_mut(key.exec.as_ref()?)) {
+            exec.stdin_closed = true;
         }
     }
 }

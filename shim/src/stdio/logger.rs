@@ -10,9 +10,12 @@ use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use wherry_core::lifecycle::Ended;
 
 use super::{Error, unescape};
+use crate::reaper;
 
 /// As containerd's `binaryIOProcStartTimeout`.
 const START: Duration = Duration::from_secs(10);
@@ -22,23 +25,32 @@ const LINGER: Duration = Duration::from_secs(2);
 const END: Duration = Duration::from_secs(12);
 
 /// A log program. Its container's end is told to it by the end of its pipes.
+///
+/// Known by its pidfd alone: one that dies early is taken as an orphan ([`crate::reaper::adopt`]), and its pid may
+/// be anybody's by the time its container ends.
 #[derive(Debug)]
-pub(crate) struct Logger(Child);
+pub(crate) struct Logger(OwnedFd);
 
 impl Logger {
+    /// Of a child that was started just now, and whose status nobody has taken yet.
+    fn of(child: &Child) -> io::Result<Logger> {
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
+        Ok(Logger(pidfd_open(pid, PidfdFlags::empty())?))
+    }
+
     /// Waits for its end; one that does not come to it by the end of its pipes gets SIGTERM, as
     /// containerd sends it, and 12 seconds later SIGKILL.
-    pub(crate) fn end(mut self) {
-        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
-        let pidfd = pid.map(|pid| pidfd_open(pid, PidfdFlags::empty()));
-        if let Some(Ok(pidfd)) = pidfd
-            && readable(&pidfd, LINGER) == Ok(false)
-        {
-            let _ = pidfd_send_signal(&pidfd, Signal::TERM);
-            let _ = readable(&pidfd, END);
+    pub(crate) fn end(self) {
+        if readable(&self.0, LINGER) == Ok(false) {
+            let _ = pidfd_send_signal(&self.0, Signal::TERM);
+            let _ = readable(&self.0, END);
         }
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        self.kill();
+    }
+
+    fn kill(&self) {
+        let _ = pidfd_send_signal(&self.0, Signal::KILL);
+        reaper::reap(&self.0);
     }
 }
 
@@ -71,19 +83,21 @@ pub(super) fn start(
     command
         .fd_mappings(fds.map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd }).collect())
         .map_err(|error| failed(io::Error::other(error)))?;
-    let mut logger = command.spawn().map_err(failed)?;
+    let logger = command.spawn().and_then(|child| Logger::of(&child)).map_err(failed)?;
     // The command holds the parent's copies of the descriptors: closing them lets the ends be seen.
     drop(command);
-    if let Err(how) = wait_until_ready(ready) {
-        let how = match logger.try_wait() {
-            Ok(Some(status)) => format!("ended ({status})"),
-            _ => how,
-        };
-        let _ = logger.kill();
-        let _ = logger.wait();
+    if let Err(mut how) = wait_until_ready(ready) {
+        if readable(&logger.0, Duration::ZERO) == Ok(true) {
+            how = match reaper::reap(&logger.0).ended {
+                Ended::Code(code) => format!("ended with code {code}"),
+                Ended::Signal(signal) => format!("was killed by signal {signal}"),
+            };
+        } else {
+            logger.kill();
+        }
         return Err(Error::NotReady { program, how });
     }
-    Ok((out, err, Logger(logger)))
+    Ok((out, err, logger))
 }
 
 /// It is ready when it closes its descriptor; dead programs close theirs too.

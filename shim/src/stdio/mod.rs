@@ -118,9 +118,14 @@ pub(crate) fn open(streams: Streams<'_>) -> Result<(Ends, Kept), Error> {
 }
 
 impl Kept {
-    /// `CloseIO`: the guest reads the end of its input once the client has closed its end too.
+    /// `CloseIO`: the guest reads the end of its input once the client has closed its end too. A client that had
+    /// nothing to say may never have opened it; who waits for it to be readable hears of no end then ([`has_ended`]).
     pub(crate) fn close_stdin(&mut self) {
-        self.stdin = Input::None;
+        if let Input::Before { path, .. } = std::mem::take(&mut self.stdin)
+            && let Err(errno) = open_at(&path, OFlags::WRONLY | OFlags::NONBLOCK)
+        {
+            log::warn!("cannot end the input at {}: {errno}", path.display());
+        }
     }
 
     /// The guest is about to start: from here on its input ends by [`Kept::close_stdin`] only.
@@ -304,6 +309,17 @@ mod tests {
         guest.read_exact(&mut text).unwrap();
         kept.close_stdin();
         assert_eq!(guest.read(&mut text).unwrap(), 0);
+    }
+
+    #[test]
+    fn input_that_is_closed_before_any_client_came_has_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let stdio = Stdio { stdin: make_fifo(folder.path(), "in"), ..Stdio::default() };
+        let (ends, mut kept) = open_plain(&stdio).unwrap();
+        assert!(!has_ended(&ends.stdin));
+        kept.close_stdin();
+        kept.hold_stdin();
+        assert!(has_ended(&ends.stdin));
     }
 
     #[test]

@@ -9,14 +9,15 @@
 //!
 //! Both tasks wait for descriptors and hold at most one buffer, so a client that does not read
 //! makes the guest wait, as on any terminal. The output ends with the last process that has the
-//! terminal open (the master then says EIO). When the shim goes, its side hangs up, and the kernel
-//! sends SIGHUP to the guest.
+//! terminal open (the master then says EIO). When the input has ended or the shim goes, its side
+//! hangs up, and the kernel sends SIGHUP to the guest (containerd,
+//! `cmd/containerd-shim-runc-v2/task/platform.go`, `CopyConsole`).
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -24,6 +25,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
 use wherry_core::plan::{Sandbox, Terminal};
 
@@ -36,14 +38,16 @@ const BUFFER: usize = 32 << 10;
 /// The shim's side.
 #[derive(Debug)]
 pub(crate) struct Console {
-    master: Arc<AsyncFd<OwnedFd>>,
+    /// Gone when the terminal has hung up.
+    master: Weak<AsyncFd<OwnedFd>>,
     output: Option<JoinHandle<()>>,
     tasks: Vec<AbortHandle>,
 }
 
 impl Console {
     pub(crate) fn resize(&self, size: Terminal) -> io::Result<()> {
-        Ok(tcsetwinsize(self.master.get_ref(), winsize(size))?)
+        let Some(master) = self.master.upgrade() else { return Ok(()) };
+        Ok(tcsetwinsize(master.get_ref(), winsize(size))?)
     }
 
     /// Ends when the last output has been handed on.
@@ -120,13 +124,18 @@ impl Pending {
         rustix::io::ioctl_fionbio(&master, true).map_err(|errno| failed(errno.into()))?;
         let both = Interest::READABLE | Interest::WRITABLE;
         let master = Arc::new(waitable(master, both).map_err(failed)?);
-        let mut tasks = Vec::new();
+        let (mut tasks, hangs_up) = (Vec::new(), Arc::new(Notify::new()));
         if let Some(source) = self.source {
-            let copy = copy_input(source, Arc::clone(&master));
-            tasks.push(tokio::spawn(copy).abort_handle());
+            let (copy, tell) = (copy_input(source, Arc::clone(&master)), Arc::clone(&hangs_up));
+            let input = async move {
+                copy.await;
+                tell.notify_one();
+            };
+            tasks.push(tokio::spawn(input).abort_handle());
         }
-        let output = tokio::spawn(copy_output(Arc::clone(&master), self.sink));
+        let output = tokio::spawn(copy_output(Arc::clone(&master), self.sink, hangs_up));
         tasks.push(output.abort_handle());
+        let master = Arc::downgrade(&master);
         self.kept.console = Some(Console { master, output: Some(output), tasks });
         Ok(self.kept)
     }
@@ -177,11 +186,20 @@ async fn copy_input(source: AsyncFd<OwnedFd>, master: Arc<AsyncFd<OwnedFd>>) {
     }
 }
 
-async fn copy_output(master: Arc<AsyncFd<OwnedFd>>, mut sink: Sink) {
+async fn copy_output(master: Arc<AsyncFd<OwnedFd>>, mut sink: Sink, hangs_up: Arc<Notify>) {
     let mut buffer = vec![0; BUFFER];
     loop {
-        // EIO: nobody has the terminal open any more.
-        let read = master.async_io(Interest::READABLE, |fd| read(fd, &mut buffer)).await;
+        let read = tokio::select! {
+            // EIO: nobody has the terminal open any more.
+            read = master.async_io(Interest::READABLE, |fd| read(fd, &mut buffer)) => read,
+            () = hangs_up.notified() => {
+                // What was said until now is in the terminal's own buffer, which is not larger.
+                if let Ok(last @ 1..) = self::read(master.get_ref(), &mut buffer) {
+                    let _ = sink.write(&buffer[..last]).await;
+                }
+                return;
+            }
+        };
         let Ok(read @ 1..) = read else { return };
         if sink.write(&buffer[..read]).await.is_err() {
             return;
