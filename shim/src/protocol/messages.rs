@@ -21,8 +21,8 @@ pub(crate) fn error(denied: &Denied) -> ttrpc::Error {
         Code::DeadlineExceeded => Ttrpc::DEADLINE_EXCEEDED,
         Code::NotFound => Ttrpc::NOT_FOUND,
         Code::AlreadyExists => Ttrpc::ALREADY_EXISTS,
-        Code::ResourceExhausted => Ttrpc::RESOURCE_EXHAUSTED,
-        Code::FailedPrecondition => Ttrpc::FAILED_PRECONDITION,
+        // containerd 1.7 knows no RESOURCE_EXHAUSTED and makes it Unknown (`errdefs/grpc.go`).
+        Code::ResourceExhausted | Code::FailedPrecondition => Ttrpc::FAILED_PRECONDITION,
         Code::Unimplemented => Ttrpc::UNIMPLEMENTED,
     };
     ttrpc::error::get_rpc_status(code, &denied.sentence)
