@@ -13,8 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::libc;
 
 /// Signals whose default action ends the process (`signal(7)`), except those which cannot be
-/// caught, those the processor raises (Wasmtime's own handlers turn them into traps), and SIGPIPE,
-/// which is ignored so that a closed stream is an error that the guest sees.
+/// caught, those the processor raises (Wasmtime's own handlers turn them into traps), and SIGPIPE.
 const ENDING: [libc::c_int; 16] = [
     libc::SIGHUP,
     libc::SIGINT,
@@ -46,6 +45,7 @@ pub(crate) fn end_at_signals() {
     for signal in ENDING {
         end_at(signal);
     }
+    end_at_pipe();
     for signal in libc::SIGRTMIN()..=libc::SIGRTMAX() {
         end_at(signal);
     }
@@ -54,6 +54,27 @@ pub(crate) fn end_at_signals() {
 /// From here on the caller, who listens already, is the only one who hears of [`STOPPING`].
 pub(crate) fn leave_stopping_to_service() {
     SERVES.store(true, Ordering::Relaxed);
+}
+
+/// A closed stream is an error that the guest sees, and no signal; one that somebody else sends is a signal.
+fn end_at_pipe() {
+    extern "C" fn end_if_sent(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+        // SAFETY: the kernel gives a handler with SA_SIGINFO a valid one; for SIGPIPE it says who sent it, which is
+        // this process itself when a stream is closed (kernel/signal.c, `send_sig`). Both calls are async-signal-safe.
+        unsafe {
+            if (*info).si_pid() != libc::getpid() {
+                libc::_exit(128 + libc::SIGPIPE);
+            }
+        }
+    }
+    // SAFETY: as in `end_at`.
+    unsafe {
+        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        let handler: extern "C" fn(_, *mut libc::siginfo_t, *mut libc::c_void) = end_if_sent;
+        action.sa_sigaction = handler as libc::sighandler_t;
+        action.sa_flags = libc::SA_ONSTACK | libc::SA_SIGINFO | libc::SA_RESTART;
+        libc::sigaction(libc::SIGPIPE, &action, ptr::null_mut());
+    }
 }
 
 fn end_at(signal: libc::c_int) {

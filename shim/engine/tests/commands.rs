@@ -247,6 +247,7 @@ fn signals_end_an_endless_loop_at_once() {
         Signal::SIGUSR1,
         Signal::SIGUSR2,
         Signal::SIGALRM,
+        Signal::SIGPIPE,
         Signal::SIGKILL,
     ]
     .map(|signal| {
@@ -268,6 +269,7 @@ fn signals_end_an_endless_loop_at_once() {
         SIGUSR1 exit 138
         SIGUSR2 exit 140
         SIGALRM exit 142
+        SIGPIPE exit 141
         SIGKILL signal: 9 (SIGKILL)
     "#]]
     .assert_eq(&ends.concat());
