@@ -1,0 +1,348 @@
+//! The decisions, each of one kind, over all nodes.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use wherry_report::{Outcome, WhenInUse};
+
+use crate::crd::{
+    self, APPROVED, Approval, DriftAction, Mode, OnFailure, Pace, Period, RETRY, Rejected, Retry,
+    Rollout, WasmShim, WasmShimStatus, revision_of,
+};
+
+use super::node::{Node, failed, retry_at};
+use super::room::{Room, Urgency};
+use super::{Action, Fleet, rolls_all_back};
+
+#[derive(Debug)]
+pub(super) struct View<'a> {
+    fleet: &'a Fleet<'a>,
+    /// The revision that the spec asks for.
+    pub(super) target: String,
+    /// The status as it is.
+    was: WasmShimStatus,
+}
+
+/// Where a rollout is.
+#[derive(Debug)]
+pub(super) struct Stage {
+    /// The first wave that is not over; behind the last one, if all are.
+    pub(super) wave: usize,
+    /// How many nodes it and those before it are to have.
+    pub(super) reach: usize,
+    /// All its nodes are settled, and it is watched until then.
+    pub(super) soak_until: Option<Timestamp>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(fleet: &'a Fleet<'a>) -> View<'a> {
+        let name = fleet.shim.metadata.name.as_deref().unwrap_or_default();
+        let (target, _) = revision_of(name, &fleet.shim.spec);
+        View { fleet, target, was: fleet.shim.status.clone().unwrap_or_default() }
+    }
+
+    pub(super) fn shim(&self) -> &WasmShim {
+        self.fleet.shim
+    }
+
+    pub(super) fn nodes(&self) -> &[Node] {
+        self.fleet.nodes
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.fleet.now
+    }
+
+    pub(super) fn was(&self) -> &WasmShimStatus {
+        &self.was
+    }
+
+    fn spec(&self) -> &Rollout {
+        &self.shim().spec.rollout
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        self.shim().spec.mode
+    }
+
+    pub(super) fn paused(&self) -> bool {
+        self.spec().pace == Pace::Paused
+    }
+
+    pub(super) fn deleting(&self) -> bool {
+        self.shim().metadata.deletion_timestamp.is_some()
+    }
+
+    pub(super) fn wanted(&self, node: &Node) -> bool {
+        node.selected && !self.deleting()
+    }
+
+    fn annotation(&self, key: &str) -> &str {
+        let all = self.shim().metadata.annotations.as_ref();
+        all.and_then(|all| all.get(key)).map_or("", String::as_str)
+    }
+
+    /// A target that was good once needs no approval, no waves and has no budget: nodes only join it.
+    pub(super) fn established(&self) -> bool {
+        self.was.last_good_revision.as_ref() == Some(&self.target)
+    }
+
+    pub(super) fn approved(&self) -> bool {
+        match self.spec().approval {
+            Approval::Automatic => true,
+            Approval::Manual => self.established() || self.annotation(APPROVED) == self.target,
+        }
+    }
+
+    /// Nothing of ours is on the node, or nobody can tell.
+    pub(super) fn clean(&self, node: &Node) -> bool {
+        let Some(_) = &node.decided else { return true };
+        let removed = node.known().is_some_and(|seen| seen.outcome == Outcome::Removed);
+        let deadline = after(node.ready_since, self.spec().progress_deadline);
+        let lost = !node.ready && self.now() >= deadline;
+        (removed && node.under_way().is_none()) || lost
+    }
+
+    /// What follows from what is known, whatever else is decided.
+    pub(super) fn follow_up(&self, node: &Node, actions: &mut Vec<Action>) {
+        let name = || node.name.clone();
+        if node.under_way().is_some() {
+            actions.push(Action::Job { node: name() });
+        }
+        if node.held {
+            return;
+        }
+        let proved = self.wanted(node) && node.known().is_some_and(|seen| seen.proved);
+        match (proved, node.proved) {
+            (true, false) => actions.push(Action::Prove { node: name() }),
+            (false, true) => actions.push(Action::Disprove { node: name() }),
+            (true, true) | (false, false) => {}
+        }
+        if self.wanted(node) || node.under_way().is_some() {
+            return;
+        }
+        match node.known().map(|seen| seen.outcome) {
+            Some(Outcome::Removed) if !node.proved => actions.push(Action::Forget { node: name() }),
+            Some(Outcome::InUse) if self.when_in_use() == WhenInUse::Drain => {
+                actions.push(Action::Evict { node: name() });
+            }
+            _ => {}
+        }
+    }
+
+    fn when_in_use(&self) -> WhenInUse {
+        self.shim().spec.uninstall.when_in_use
+    }
+
+    /// Nodes that are not wanted any more. First no pod comes there, then the shim goes.
+    pub(super) fn removals(&self, room: &mut Room, actions: &mut Vec<Action>) {
+        let left = |node: &&Node| !self.wanted(node) && !node.proved && !self.clean(node);
+        for node in self.nodes().iter().filter(left) {
+            let Some(last) = &node.decided else { continue };
+            let wait = node.known().filter(|_| last.action == crd::Action::Remove);
+            if wait.is_none_or(|seen| self.now() >= retry_at(seen)) {
+                let order = (crd::Action::Remove, last.revision.as_str(), "");
+                room.order(node, order, Urgency::InWindow, actions);
+            }
+        }
+    }
+
+    /// Where nothing is changed: each node once for each revision, and again where it may have changed.
+    pub(super) fn looks(&self, action: crd::Action, room: &mut Room, actions: &mut Vec<Action>) {
+        for node in self.nodes().iter().filter(|node| self.wanted(node)) {
+            let due = node.known_of(&self.target).is_none_or(|seen| {
+                let again = match failed(seen.outcome) {
+                    true => self.now() >= retry_at(seen),
+                    false => self.now() >= self.verify_at(node, seen),
+                };
+                seen.action != action || node.changed(seen) || again
+            });
+            if due {
+                room.order(node, (action, &self.target, ""), Urgency::InWindow, actions);
+            }
+        }
+    }
+
+    /// Nodes that have their revision are looked at now and then, and made as they were: one of the two.
+    pub(super) fn upkeep(&self, kind: crd::Action, room: &mut Room, actions: &mut Vec<Action>) {
+        for node in self.nodes().iter().filter(|node| self.wanted(node)) {
+            let (Some(last), Some(seen)) = (&node.decided, node.known()) else { continue };
+            // Nobody installs what others are still to get by waves, or what was rejected.
+            let own = seen.revision == last.revision && last.action != crd::Action::Plan;
+            let stays =
+                seen.revision == self.target && (!last.wave.is_empty() || self.established());
+            let older = Some(&seen.revision) == self.was.last_good_revision.as_ref();
+            if !own || !(stays || older) {
+                continue;
+            }
+            if let Some(action) = self.mend(node, seen).filter(|action| *action == kind) {
+                let order = (action, seen.revision.as_str(), last.wave.as_str());
+                room.order(node, order, Urgency::InWindow, actions);
+            }
+        }
+    }
+
+    /// What a settled node needs to be, or to be known to be, as wanted.
+    fn mend(&self, node: &Node, seen: &crd::Observation) -> Option<crd::Action> {
+        use crd::Action::{Install, Verify};
+        let changed = node.changed(seen);
+        let due = self.now() >= self.verify_at(node, seen);
+        let repair = self.shim().spec.drift.action == DriftAction::Repair;
+        let rejected = self.was.rejected.as_ref().is_some_and(|it| it.revision == seen.revision);
+        match seen.outcome {
+            Outcome::Ready => (changed || due).then_some(Verify),
+            // What was rejected may stay where it runs, and is not brought anywhere again.
+            _ if rejected => None,
+            Outcome::PendingRestart => (changed || due).then_some(Install),
+            Outcome::Drifted if repair => Some(Install),
+            Outcome::Drifted => (changed || due).then_some(Verify),
+            Outcome::Unsupported => changed.then_some(Install),
+            Outcome::Failed | Outcome::Reverted => {
+                (self.now() >= retry_at(seen)).then_some(seen.action)
+            }
+            // It was let go of, or only asked, and is wanted now.
+            Outcome::Removed | Outcome::Planned | Outcome::InUse => Some(Install),
+        }
+    }
+
+    /// Nodes are looked at one after the other, not all together.
+    fn verify_at(&self, node: &Node, seen: &crd::Observation) -> Timestamp {
+        let interval = self.shim().spec.drift.verify_interval;
+        let spread =
+            node.name.bytes().fold(0, |sum: u64, byte| sum.wrapping_mul(31) + u64::from(byte));
+        let later = Duration::from(interval).as_secs() / 10 * (spread % 100) / 100;
+        after(after(seen.at.0, interval), Duration::from_secs(later).into())
+    }
+
+    /// Nodes that a rollout is for: those which can be ordered to do something, or were.
+    fn members(&self) -> impl Iterator<Item = &Node> {
+        let member = |node: &&Node| {
+            node.selected && (node.started(&self.target) || (node.ready && !node.held))
+        };
+        self.nodes().iter().filter(member)
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        let waves = &self.spec().waves;
+        let total = self.members().count();
+        let started: Vec<&Node> = self.members().filter(|it| it.started(&self.target)).collect();
+        let seen = || started.iter().filter_map(|node| node.known_of(&self.target));
+        let settled = seen().count() == started.len();
+        let last = seen().map(|seen| seen.at.0).max();
+        // A wave with nodes is behind all others: that a canary is looked at again does not call it back.
+        let index = |node: &&&Node| {
+            let name = node.decided.as_ref().map(|last| last.wave.as_str());
+            waves.iter().position(|wave| Some(wave.name.as_str()) == name).unwrap_or(0)
+        };
+        let begun = started.iter().map(|node| index(&node)).max().unwrap_or(0);
+        let mut reach = 0;
+        for (wave, about) in waves.iter().enumerate() {
+            reach = about.nodes.reach(total).max(reach);
+            if wave < begun {
+                continue;
+            }
+            let soak_until = last.map(|last| after(last, about.soak));
+            let over = soak_until.is_none_or(|until| self.now() >= until);
+            if started.len() < reach || !settled {
+                return Stage { wave, reach, soak_until: None };
+            }
+            if !over {
+                return Stage { wave, reach, soak_until };
+            }
+        }
+        Stage { wave: waves.len(), reach, soak_until: None }
+    }
+
+    /// The rollout of the target, wave by wave.
+    pub(super) fn rollout(&self, room: &mut Room, actions: &mut Vec<Action>) {
+        if self.deleting() || !self.approved() {
+            return;
+        }
+        let stage = self.stage();
+        let waves = &self.spec().waves;
+        let started = self.members().filter(|node| node.started(&self.target)).count();
+        // Nodes that join later go with the last one.
+        let (wave, mut left) = match waves.get(stage.wave) {
+            Some(wave) if !self.established() => (wave, stage.reach.saturating_sub(started)),
+            _ => (&waves[waves.len() - 1], usize::MAX),
+        };
+        for node in self.members().filter(|node| !node.started(&self.target)) {
+            let order = (crd::Action::Install, self.target.as_str(), wave.name.as_str());
+            if left > 0 && room.order(node, order, Urgency::InWindow, actions) {
+                left -= 1;
+            }
+        }
+    }
+
+    /// The administrator's wish to try once more, and since when it is known.
+    pub(super) fn retry(&self) -> Option<Retry> {
+        let value = self.annotation(RETRY);
+        match &self.was.retry {
+            Some(was) if was.value == value || value.is_empty() => Some(was.clone()),
+            None if value.is_empty() => None,
+            _ => Some(Retry { value: value.to_string(), since: Time(self.now()) }),
+        }
+    }
+
+    /// Why the target must not go any further, if so.
+    pub(super) fn rejected(&self) -> Option<Rejected> {
+        let retry = self.retry();
+        if let Some(was) = &self.was.rejected
+            && was.revision == self.target
+            && self.was.retry == retry
+        {
+            return Some(was.clone());
+        }
+        if self.established() || self.mode() != Mode::Managed {
+            return None;
+        }
+        let since = retry.map(|retry| retry.since.0);
+        let spent = |wave: &crd::Wave| self.spent(&wave.name, since);
+        let message = self.spec().waves.iter().find_map(spent)?;
+        Some(Rejected { revision: self.target.clone(), message })
+    }
+
+    /// A wave is given up when more nodes failed than may, or not one succeeded.
+    fn spent(&self, wave: &str, since: Option<Timestamp>) -> Option<String> {
+        let of_wave = |node: &&Node| node.decided.as_ref().is_some_and(|last| last.wave == wave);
+        let started = self.members().filter(|node| node.started(&self.target)).filter(of_wave);
+        let nodes: Vec<&Node> = started.collect();
+        let counts = |seen: &&crd::Observation| since.is_none_or(|since| seen.at.0 > since);
+        let seen = || nodes.iter().filter_map(|node| node.known_of(&self.target)).filter(counts);
+        let failures = seen().filter(|seen| failed(seen.outcome)).count();
+        let nobody = failures > 0 && failures == nodes.len();
+        let budget = self.spec().failure_budget.of(nodes.len());
+        (failures > budget || nobody)
+            .then(|| format!("{failures} of {} nodes of the wave {wave:?} failed", nodes.len()))
+    }
+
+    /// The rejection is in the object's status.
+    pub(super) fn knows(&self, rejected: &Rejected) -> bool {
+        self.was.rejected.as_ref() == Some(rejected)
+    }
+
+    /// Back to what was good, for the nodes that are to go there, and for new ones.
+    pub(super) fn rollback(&self, room: &mut Room, actions: &mut Vec<Action>) {
+        let Some(good) = &self.was.last_good_revision else { return };
+        if self.deleting() || self.spec().on_failure == OnFailure::Pause || *good == self.target {
+            return;
+        }
+        let all = rolls_all_back(self.spec().on_failure);
+        for node in self.nodes().iter().filter(|node| self.wanted(node)) {
+            let useless = |outcome| failed(outcome) || outcome == Outcome::Drifted;
+            let bad = node.known_of(&self.target).is_some_and(|seen| useless(seen.outcome));
+            let new = node.known().is_none();
+            let at = node.decided.as_ref().is_some_and(|last| last.revision == *good);
+            if (bad || new || (all && node.started(&self.target))) && (new || !at) {
+                let order = (crd::Action::Install, good.as_str(), "");
+                room.order(node, order, Urgency::Now, actions);
+            }
+        }
+    }
+}
+
+pub(super) fn after(time: Timestamp, period: Period) -> Timestamp {
+    let length = SignedDuration::try_from(Duration::from(period)).unwrap_or(SignedDuration::MAX);
+    time.saturating_add(length).unwrap_or(Timestamp::MAX)
+}

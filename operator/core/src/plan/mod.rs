@@ -1,0 +1,119 @@
+//! What is to be done next for one `WasmShim`, given all that is known of it and of its nodes.
+//!
+//! ```text
+//!             order           the Job ends: an observation        boot, runtime, time, drift
+//!  (none) ───────────► under way ───────────► settled ───────────────────────────┐
+//!                          ▲                                                     │
+//!                          └─────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Nothing is remembered between two calls but what the objects of the API hold: who decides may die at any moment,
+//! and another one goes on. An order is carried out if its number is the next one of its node, else not at all; so
+//! two who decide at once do not add up.
+
+mod fleet;
+mod node;
+mod room;
+mod status;
+mod window;
+
+use jiff::Timestamp;
+
+use crate::crd::{self, Mode, OnFailure, WasmShim, WasmShimStatus};
+
+pub use node::{Decided, Node};
+pub use status::conditions;
+pub use window::{BadWindow, check as check_windows};
+
+/// All that a decision is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Fleet<'a> {
+    pub shim: &'a WasmShim,
+    /// Every node that is selected or has a `NodeShim`, in the order in which they are to be taken.
+    pub nodes: &'a [Node],
+    pub now: Timestamp,
+}
+
+/// What to do, in this order, and what to tell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pub actions: Vec<Action>,
+    /// Without `conditions`, whose times depend on what they were.
+    pub status: WasmShimStatus,
+}
+
+/// One thing to do. Each may be done twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Writes an order into the node's `NodeShim`, if its last one has the number before this.
+    Order { node: String, order: Order },
+    /// Takes care that there is the Job of the node's order.
+    Job { node: String },
+    /// Makes the node one for pods: its label, its condition, and its startup taint lifted.
+    Prove { node: String },
+    /// The opposite, but for the taint.
+    Disprove { node: String },
+    /// Asks the pods that the node's last report names to leave.
+    Evict { node: String },
+    /// Deletes the `NodeShim` of a clean node.
+    Forget { node: String },
+    /// Lets go of the `WasmShim`: every node is clean.
+    Release,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    pub attempt: u32,
+    pub action: crd::Action,
+    pub revision: String,
+    pub wave: String,
+}
+
+/// Decides.
+///
+/// # Errors
+/// A window that is none. Nothing is to be done then: nobody knows when.
+pub fn plan(fleet: &Fleet<'_>) -> Result<Plan, BadWindow> {
+    let open = window::open(&fleet.shim.spec.rollout.windows, fleet.now)?;
+    let view = fleet::View::new(fleet);
+    let rejected = view.rejected();
+    let mut actions = Vec::new();
+    for node in fleet.nodes {
+        view.follow_up(node, &mut actions);
+    }
+    let mut room = room::Room::new(&view, open);
+    if !view.paused() {
+        // What is first has the first of the room.
+        view.removals(&mut room, &mut actions);
+        match (view.mode(), &rejected) {
+            (Mode::Plan, _) => view.looks(crd::Action::Plan, &mut room, &mut actions),
+            (Mode::VerifyOnly, _) => view.looks(crd::Action::Verify, &mut room, &mut actions),
+            (Mode::Managed, None) => {
+                view.upkeep(crd::Action::Install, &mut room, &mut actions);
+                view.rollout(&mut room, &mut actions);
+                // Last: in a large fleet there is always somebody to be looked at.
+                view.upkeep(crd::Action::Verify, &mut room, &mut actions);
+            }
+            // That it is rejected is to be written down before anything is done about it: else it would be
+            // forgotten with the first node that is rolled back.
+            (Mode::Managed, Some(rejected)) if view.knows(rejected) => {
+                view.rollback(&mut room, &mut actions);
+                view.upkeep(crd::Action::Install, &mut room, &mut actions);
+                view.upkeep(crd::Action::Verify, &mut room, &mut actions);
+            }
+            (Mode::Managed, Some(_)) => {}
+        }
+    }
+    if view.deleting() && fleet.nodes.iter().all(|node| view.clean(node)) {
+        actions.push(Action::Release);
+    }
+    let status = view.status(rejected, open);
+    Ok(Plan { actions, status })
+}
+
+fn rolls_all_back(on_failure: OnFailure) -> bool {
+    match on_failure {
+        OnFailure::RollbackAll => true,
+        OnFailure::Pause | OnFailure::RollbackFailed => false,
+    }
+}

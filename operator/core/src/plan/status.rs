@@ -1,0 +1,144 @@
+//! What is told of a fleet.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use wherry_report::Outcome;
+
+use crate::crd::{Counts, Failure, Mode, Rejected, RolloutPhase, WasmShimStatus, WaveStatus};
+
+use super::fleet::View;
+use super::node::{Node, failed};
+
+/// More are in the `NodeShim`s.
+const FAILURES: usize = 10;
+
+impl View<'_> {
+    pub(super) fn status(&self, rejected: Option<Rejected>, open: bool) -> WasmShimStatus {
+        let was = self.was();
+        let nodes = self.counts(rejected.is_some());
+        let stage = self.stage();
+        let waves = &self.shim().spec.rollout.waves;
+        let started = self.nodes().iter().any(|node| node.started(&self.target));
+        let moves = self.mode() == Mode::Managed && rejected.is_none() && !self.deleting();
+        let good = moves && started && stage.wave == waves.len();
+        let last_good =
+            if good { Some(self.target.clone()) } else { was.last_good_revision.clone() };
+        let wave = waves.get(stage.wave).filter(|_| moves && !self.established());
+        WasmShimStatus {
+            observed_generation: self.shim().metadata.generation.unwrap_or_default(),
+            phase: self.phase(&nodes, rejected.is_some(), open),
+            target_revision: Some(self.target.clone()),
+            last_good_revision: last_good,
+            retry: self.retry(),
+            rejected,
+            wave: wave.map(|wave| WaveStatus {
+                name: wave.name.clone(),
+                index: stage.wave as u32,
+                nodes: stage.reach as u32,
+                soak_until: stage.soak_until.map(Time),
+            }),
+            nodes,
+            failures: self.failures(),
+            conditions: Vec::new(),
+        }
+    }
+
+    fn phase(&self, nodes: &Counts, rejected: bool, open: bool) -> RolloutPhase {
+        let stage = self.stage();
+        let managed = self.mode() == Mode::Managed;
+        let waits = nodes.pending > 0 || stage.wave < self.shim().spec.rollout.waves.len();
+        match () {
+            _ if self.paused() => RolloutPhase::Paused,
+            _ if self.deleting() => RolloutPhase::Removing,
+            _ if rejected => RolloutPhase::RolledBack,
+            _ if managed && !self.approved() => RolloutPhase::AwaitingApproval,
+            _ if nodes.progressing > 0 || nodes.removing > 0 => RolloutPhase::Progressing,
+            _ if managed && stage.soak_until.is_some() => RolloutPhase::Soaking,
+            _ if managed && waits && !open => RolloutPhase::AwaitingWindow,
+            _ if nodes.pending > 0 => RolloutPhase::Progressing,
+            _ => RolloutPhase::Complete,
+        }
+    }
+
+    fn counts(&self, rejected: bool) -> Counts {
+        let mut counts = Counts::default();
+        for node in self.nodes() {
+            let place = match self.wanted(node) {
+                true => self.place(node, rejected, &mut counts),
+                false if self.clean(node) => continue,
+                false => &mut counts.removing,
+            };
+            *place += 1;
+            counts.desired += u32::from(self.wanted(node));
+        }
+        counts.summary = format!("{}/{}", counts.ready, counts.desired);
+        counts
+    }
+
+    fn place<'c>(&self, node: &Node, rejected: bool, counts: &'c mut Counts) -> &'c mut u32 {
+        let Some(seen) = node.known() else {
+            return match node.under_way() {
+                Some(_) => &mut counts.progressing,
+                None if node.held => &mut counts.held,
+                None => &mut counts.pending,
+            };
+        };
+        // A node is looked at without being any less than it was.
+        let changes = node.under_way().is_some_and(|last| last.action.disrupts());
+        let right = seen.revision == self.target || rejected;
+        match seen.outcome {
+            _ if changes => &mut counts.progressing,
+            _ if node.held => &mut counts.held,
+            Outcome::Ready if right => &mut counts.ready,
+            Outcome::Planned if right && self.mode() == Mode::Plan => &mut counts.ready,
+            Outcome::PendingRestart if right => &mut counts.pending_restart,
+            Outcome::Failed | Outcome::Reverted if right => &mut counts.failed,
+            Outcome::Drifted => &mut counts.drifted,
+            Outcome::Unsupported => &mut counts.unsupported,
+            _ => &mut counts.pending,
+        }
+    }
+
+    fn failures(&self) -> Vec<Failure> {
+        let seen = self.nodes().iter().filter(|node| self.wanted(node) && node.known().is_some());
+        let bad = seen.filter_map(|node| {
+            let seen = node.known().filter(|seen| failed(seen.outcome))?;
+            let message = format!("{:?} of {}: {:?}", seen.action, seen.revision, seen.outcome);
+            Some(Failure { node: node.name.clone(), message, since: seen.at.clone() })
+        });
+        let mut all: Vec<Failure> = bad.collect();
+        all.sort_by(|a, b| b.since.0.cmp(&a.since.0).then_with(|| a.node.cmp(&b.node)));
+        all.truncate(FAILURES);
+        all
+    }
+}
+
+/// The status' conditions, each with the time since which it is so.
+pub fn conditions(status: &WasmShimStatus, was: &[Condition], now: &Time) -> Vec<Condition> {
+    let phase = format!("{:?}", status.phase);
+    let nodes = &status.nodes;
+    let bad = nodes.failed + nodes.drifted;
+    let rejected = status.rejected.as_ref().map(|it| it.message.clone()).unwrap_or_default();
+    let settled = matches!(status.phase, RolloutPhase::Complete | RolloutPhase::RolledBack);
+    let told = [
+        ("Available", nodes.ready > 0 || nodes.desired == 0, format!("{} ready", nodes.summary)),
+        ("Progressing", !settled, format!("{} nodes at work", nodes.progressing)),
+        ("Degraded", bad > 0, format!("{} failed, {} drifted", nodes.failed, nodes.drifted)),
+        ("RolledBack", status.rejected.is_some(), rejected),
+    ];
+    let condition = |(kind, holds, message): (&str, bool, String)| {
+        let holds = if holds { "True" } else { "False" };
+        let mut condition = Condition {
+            type_: kind.to_string(),
+            status: holds.to_string(),
+            reason: phase.clone(),
+            message,
+            last_transition_time: now.clone(),
+            observed_generation: Some(status.observed_generation),
+        };
+        if let Some(was) = was.iter().find(|was| was.type_ == kind && was.status == holds) {
+            condition.last_transition_time = was.last_transition_time.clone();
+        }
+        condition
+    };
+    told.map(condition).into()
+}

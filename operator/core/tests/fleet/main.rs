@@ -1,0 +1,5 @@
+//! Rollouts over fleets that are not there: as people read them, and by the thousand.
+
+mod properties;
+mod stories;
+mod world;
