@@ -51,6 +51,17 @@ impl Containerd {
         network: Network,
         folders: &[PathBuf],
     ) -> Result<Containerd> {
+        Containerd::start_as(version, runtime, network, folders, bare)
+    }
+
+    /// As [`Containerd::start`], with a configuration that goes after root, state and socket.
+    pub fn start_as(
+        version: Version,
+        runtime: Runtime,
+        network: Network,
+        folders: &[PathBuf],
+        config: impl FnOnce(&Containerd) -> String,
+    ) -> Result<Containerd> {
         let programs = version.programs()?;
         let mut path: Vec<String> =
             folders.iter().map(|folder| folder.display().to_string()).collect();
@@ -67,23 +78,18 @@ impl Containerd {
             daemon: Mutex::new(None),
             client: Mutex::new(None),
         };
-        containerd.configure()?;
+        containerd.configure(&config(&containerd))?;
         containerd.resume()?;
         Ok(containerd)
     }
 
-    fn configure(&self) -> Result<()> {
+    fn configure(&self, more: &str) -> Result<()> {
         let version = if self.version == Version::V1_7 { 2 } else { 3 };
-        // Neither Kubernetes nor NRI is asked for here; without them the daemon is up in half the time.
         let config = format!(
             r#"version = {version}
 root = "{root}"
 state = "{state}"
-disabled_plugins = [
-    "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime",
-    "io.containerd.podsandbox.controller.v1.podsandbox", "io.containerd.sandbox.controller.v1.podsandbox",
-    "io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt",
-]
+{more}
 [grpc]
 address = "{socket}"
 [debug]
@@ -178,8 +184,13 @@ level = "warn"
 
     /// `ctr` in our containerd namespace.
     pub fn ctr(&self, words: &[&str]) -> Command {
+        self.ctr_in(&self.place.tag, words)
+    }
+
+    /// `ctr` in another of them.
+    pub fn ctr_in(&self, namespace: &str, words: &[&str]) -> Command {
         let mut command = self.place.command(self.programs.join("ctr"));
-        command.arg("--address").arg(self.socket()).arg("--namespace").arg(&self.place.tag);
+        command.arg("--address").arg(self.socket()).arg("--namespace").arg(namespace);
         command.args(words).env("PATH", &self.path);
         command
     }
@@ -217,6 +228,16 @@ level = "warn"
     pub fn scratch(&self) -> &Path {
         self.place.root()
     }
+}
+
+/// Neither Kubernetes nor NRI is asked for; without them the daemon is up in half the time.
+fn bare(_: &Containerd) -> String {
+    r#"disabled_plugins = [
+    "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime",
+    "io.containerd.podsandbox.controller.v1.podsandbox", "io.containerd.sandbox.controller.v1.podsandbox",
+    "io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt",
+]"#
+    .to_string()
 }
 
 impl Drop for Containerd {

@@ -12,6 +12,7 @@ pub mod client_suite;
 pub mod cluster;
 pub mod command;
 pub mod containerd;
+pub mod cri;
 pub mod docker;
 pub mod exec;
 pub mod guests;

@@ -14,6 +14,7 @@ use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use oci_spec::runtime::Spec;
 use wherry_core::lifecycle::{Code, Creation, Denied, RootMount};
 use wherry_core::plan::{Plan, Run, Sandbox};
+use wherry_core::spec::pod::{self, Shared};
 use wherry_core::spec::{self, CgroupVersion, Facts, Input, Options, Refusal, Refused, Role};
 use wherry_sandbox::cgroup::Cgroup;
 use wherry_sandbox::mounts::{RootfsMount, mount_rootfs};
@@ -24,6 +25,7 @@ use crate::installed;
 use crate::lifeline::Process;
 use crate::options;
 use crate::pause;
+use crate::protocol::start::write_atomically;
 use crate::stdio::{self, Ends, Streams};
 
 /// More than a terminal shows.
@@ -32,11 +34,25 @@ const LISTED_BYTES: usize = 4096;
 type Step = Result<Product, Option<Denied>>;
 
 /// Reads the spec and decides everything.
-pub(crate) fn plan(id: &str, namespace: &str, creation: &Creation, options: Option<&Any>) -> Step {
+pub(crate) fn plan(
+    id: &str,
+    namespace: &str,
+    creation: &Creation,
+    options: Option<&Any>,
+    pod: Option<&Shared>,
+) -> Step {
     let bundle = Path::new(&creation.bundle);
     let path = bundle.join("config.json");
-    let json = std::fs::read_to_string(&path)
+    let mut json = std::fs::read_to_string(&path)
         .map_err(|e| invalid(format!("cannot read {}: {e}", path.display())))?;
+    if let Some(pod) = pod
+        && let Some(complete) = pod::complete(&json, pod).map_err(|refusal| refused(&refusal))?
+    {
+        // runc reads it, too.
+        write_atomically(&path, &complete)
+            .map_err(|e| invalid(format!("cannot write {}: {e}", path.display())))?;
+        json = complete;
+    }
     let options = options::of(options)?;
     let (plan, oci_version) = match spec::parse(&json) {
         Ok(spec) => (plan_of(&spec, id, namespace, bundle, &options), spec.version().clone()),
@@ -49,7 +65,7 @@ pub(crate) fn plan(id: &str, namespace: &str, creation: &Creation, options: Opti
     Ok(Product::Plan(Box::new(Draft { plan, lookup, options, oci_version })))
 }
 
-fn plan_of(
+pub(crate) fn plan_of(
     spec: &Spec,
     id: &str,
     namespace: &str,

@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use containerd_shim_protos::api::ProcessInfo;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use containerd_shim_protos::sandbox_api::CreateSandboxRequest;
 use containerd_shim_protos::ttrpc::asynchronous::Server;
-use containerd_shim_protos::ttrpc::asynchronous::transport::Listener;
 use tokio::sync::{mpsc, oneshot};
 use wherry_core::lifecycle::{
-    Answer, Call, Denied, Event, Exit, Key, Ledger, Report, Step, Ticket,
+    Answer, Call, Denied, Event, Exit, Key, Ledger, PodReport, Report, Step, Ticket,
 };
 use wherry_core::plan::Terminal;
 
@@ -28,11 +28,17 @@ use crate::body::Product;
 use crate::effects::Effects;
 use crate::events::Publisher;
 use crate::exec::{Given, Started};
+use crate::pod::Holder;
+use crate::protocol::connections::Connections;
+use crate::protocol::sandbox;
 use crate::protocol::service::{TaskService, services};
 use crate::{installed, logging, reaper};
 
 /// How long the last events may take to be delivered when the shim leaves.
 const FLUSH: Duration = Duration::from_secs(3);
+
+/// How long clients may take to hang up when the shim leaves.
+const HANG_UP: Duration = Duration::from_millis(500);
 
 /// More than the tasks that an answer passes through.
 const TURNS: u32 = 16;
@@ -46,6 +52,8 @@ pub(crate) struct Daemon {
     pub(crate) ttrpc_address: String,
     pub(crate) grpc_address: String,
     pub(crate) debug: bool,
+    /// The runtime's options, for a sandbox: its containers bring theirs.
+    pub(crate) options: Option<Any>,
 }
 
 /// What the owner hears.
@@ -78,6 +86,13 @@ pub(crate) enum Input {
         id: String,
         report: Report,
     },
+    /// The pod's namespaces are there, or are not.
+    Held {
+        held: Result<Holder, Denied>,
+    },
+    OfPod {
+        report: PodReport,
+    },
     /// An effect that answers by itself has found out.
     Found {
         ticket: Ticket,
@@ -93,6 +108,7 @@ pub(crate) enum Payload {
     Update(Option<Any>),
     Exec(Box<Given>),
     Resize(Terminal),
+    Pod(Box<CreateSandboxRequest>),
 }
 
 #[derive(Debug)]
@@ -137,15 +153,18 @@ async fn serve(daemon: Daemon) -> Result<(), String> {
     let publisher = Publisher::new(Some(&daemon.ttrpc_address), &daemon.namespace);
     let mut effects =
         Effects::new(daemon.namespace, daemon.grpc_address, inputs.clone(), publisher.clone());
+    effects.keep_options(daemon.options);
     let guests = effects.guests();
     tokio::spawn(async move {
         if let Err(error) = reaper::adopt(move |pid| guests.has(pid)).await {
             log::warn!("orphans stay: {error}");
         }
     });
-    let listener = Listener::try_from(daemon.listener).map_err(|e| e.to_string())?;
+    let connections = Connections::default();
+    let listener = connections.listen(daemon.listener).map_err(|e| e.to_string())?;
     let mut server = Server::new().add_listener(listener);
-    for service in services(TaskService { owner: inputs }) {
+    let tasks = services(TaskService { owner: inputs.clone() });
+    for service in tasks.into_iter().chain([sandbox::service(inputs)]) {
         server = server.register_service(service);
     }
     server.start().await.map_err(|e| e.to_string())?;
@@ -163,6 +182,7 @@ async fn serve(daemon: Daemon) -> Result<(), String> {
         tokio::task::yield_now().await;
     }
     publisher.flush(FLUSH).await;
+    connections.closed(HANG_UP).await;
     Ok(())
 }
 
@@ -202,6 +222,8 @@ impl Owner {
                 }
                 Event::Reported { id, report }
             }
+            Input::Held { held } => Event::OfPod { report: effects.held(held) },
+            Input::OfPod { report } => Event::OfPod { report },
             Input::Found { ticket, reply } => {
                 self.answer(ticket, reply);
                 return Going::On;
@@ -216,7 +238,7 @@ impl Owner {
         while let Some(event) = events.pop_front() {
             let ticket = match &event {
                 Event::Called { ticket, .. } => Some(*ticket),
-                Event::Reported { .. } => None,
+                Event::Reported { .. } | Event::OfPod { .. } => None,
             };
             log::debug!("{event:?}");
             match (self.ledger.step(event), ticket) {

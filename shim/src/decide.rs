@@ -121,7 +121,7 @@ mod tests {
         edit(&mut spec);
         fs::write(bundle.join("config.json"), spec.to_string()).expect("written");
         let creation = Creation { bundle: bundle.display().to_string(), ..Creation::default() };
-        let planned = create::plan("c", "default", &creation, None).expect("a draft");
+        let planned = create::plan("c", "default", &creation, None, None).expect("a draft");
         let Product::Plan(draft) = planned else { panic!("{planned:?}") };
         let about = About {
             id: "c".to_owned(),

@@ -7,6 +7,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::mpsc;
 use wherry_core::lifecycle::{Denied, Key, Report, RootMount, Step};
 use wherry_core::plan::CgroupPlace;
+use wherry_core::spec::pod::Shared;
 use wherry_sandbox::cgroup::{Cgroup, OomWatch};
 use wherry_sandbox::process;
 
@@ -29,11 +30,14 @@ pub(crate) fn step_job(
     namespace: Arc<str>,
     containerd: Arc<str>,
     guests: &Guests,
+    pod: Option<Arc<Shared>>,
 ) -> Option<StepJob> {
     let (creation, written) = (body.creation.clone(), body.written.clone());
     if step == Step::Plan {
         let options = body.options.take();
-        return Some(Box::new(move || create::plan(&id, &namespace, &creation, options.as_ref())));
+        return Some(Box::new(move || {
+            create::plan(&id, &namespace, &creation, options.as_ref(), pod.as_deref())
+        }));
     }
     Some(match step {
         Step::Plan => return None,

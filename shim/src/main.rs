@@ -27,6 +27,7 @@ mod metrics;
 mod native;
 mod options;
 mod pause;
+mod pod;
 mod program;
 mod protocol;
 mod reaper;

@@ -38,7 +38,7 @@ use crate::{Error, Result, limits};
 mod attributes;
 mod cgroups;
 mod devices;
-mod kernel;
+pub(crate) mod kernel;
 mod labels;
 mod mount;
 mod paths;

@@ -22,6 +22,7 @@ pub mod enter;
 pub mod hooks;
 pub mod jail;
 pub mod mounts;
+pub mod pod;
 pub mod process;
 pub mod resolve;
 pub mod spawn;

@@ -31,6 +31,7 @@ use crate::{Error, Result, limits};
 mod child;
 
 use child::Birth;
+pub(crate) use child::refuse_the_nodes_own;
 
 /// A guest process, waiting for its setup.
 #[derive(Debug)]

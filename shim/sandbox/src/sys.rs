@@ -213,6 +213,18 @@ pub(crate) fn setns(fd: RawFd, kind: i32) -> rustix::io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setns, fd, kind) })
 }
 
+/// The user namespace that owns a namespace (`ioctl_nsfs(2)`, `NS_GET_USERNS`).
+pub(crate) fn owner_of_namespace(fd: RawFd) -> rustix::io::Result<OwnedFd> {
+    const NS_GET_USERNS: u64 = 0xb701;
+    // SAFETY: numbers only; the kernel answers with a new descriptor.
+    let owner = unsafe { libc::syscall(libc::SYS_ioctl, fd, NS_GET_USERNS) };
+    match RawFd::try_from(owner) {
+        // SAFETY: just made by the kernel, which gave it to nobody else.
+        Ok(owner) if owner >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(owner) }),
+        _ => Err(errno()),
+    }
+}
+
 /// `unshare(2)`. Allowed after a fork.
 pub(crate) fn unshare(kinds: i32) -> rustix::io::Result<()> {
     // SAFETY: callers ask for namespaces only, never to stop sharing memory or descriptors.

@@ -52,7 +52,11 @@ impl Effects {
         let native = self.native(id);
         let resources = match std::mem::replace(&mut self.arriving, Payload::None) {
             Payload::Update(resources) => resources,
-            Payload::None | Payload::Create(_) | Payload::Exec(_) | Payload::Resize(_) => None,
+            Payload::None
+            | Payload::Create(_)
+            | Payload::Exec(_)
+            | Payload::Resize(_)
+            | Payload::Pod(_) => None,
         };
         self.job(move || {
             let updated = match (&native, &resources) {
@@ -71,7 +75,11 @@ impl Effects {
     pub(super) fn resize(&mut self, key: &Key) -> Reply {
         let size = match std::mem::replace(&mut self.arriving, Payload::None) {
             Payload::Resize(size) => size,
-            Payload::None | Payload::Create(_) | Payload::Update(_) | Payload::Exec(_) => {
+            Payload::None
+            | Payload::Create(_)
+            | Payload::Update(_)
+            | Payload::Exec(_)
+            | Payload::Pod(_) => {
                 return Reply::Answer(Answer::Empty);
             }
         };

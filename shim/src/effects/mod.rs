@@ -22,11 +22,13 @@ use crate::jobs::{is_quick, is_runcs, step_job, take_parked, wait_for_exit, watc
 use crate::lifeline::now;
 use crate::limited::Abort;
 use crate::native::{self, Native};
+use crate::pod::Holder;
 use crate::stdio::{self, Kept};
 use crate::undo;
 
 mod answers;
 mod execs;
+mod pods;
 mod processes;
 
 type Inputs = mpsc::UnboundedSender<Input>;
@@ -42,6 +44,9 @@ pub(crate) struct Effects {
     /// What the call that is being stepped carries.
     arriving: Payload,
     creation: Option<wherry_core::lifecycle::Creation>,
+    /// The sandbox that the containers share, where containerd asked for one.
+    pod: Option<Holder>,
+    options: Option<Any>,
 }
 
 impl Effects {
@@ -60,6 +65,8 @@ impl Effects {
             guests: Guests::default(),
             arriving: Payload::None,
             creation: None,
+            pod: None,
+            options: None,
         }
     }
 
@@ -72,7 +79,11 @@ impl Effects {
         self.arriving = payload;
         self.creation = match call {
             Call::Create { creation, .. } => Some(creation.clone()),
-            Call::Connect { .. } | Call::Shutdown | Call::Task { .. } | Call::Exec { .. } => None,
+            Call::Connect { .. }
+            | Call::Shutdown
+            | Call::Task { .. }
+            | Call::Exec { .. }
+            | Call::Pod { .. } => None,
         };
     }
 
@@ -115,6 +126,11 @@ impl Effects {
             Effect::ReplyResize { ticket, key } => {
                 return Some(Done::Reply(ticket, self.resize(&key)));
             }
+            Effect::Hold { id } => self.hold(id),
+            Effect::LetGo { id } => self.let_go(&id),
+            Effect::ReplyPodStats { ticket } => {
+                return Some(Done::Reply(ticket, self.pod_stats()));
+            }
             Effect::Leave => return Some(Done::Leave),
         }
         None
@@ -154,6 +170,7 @@ impl Effects {
             let _ = self.inputs.send(Input::Stepped { id: id.to_owned(), step, done });
             return;
         }
+        let shared = self.pod.as_ref().map(|pod| Arc::clone(&pod.shared));
         let here = self.bodies.get(id).is_some_and(|body| is_quick(step, body));
         let Some(job) = self.bodies.get_mut(id).and_then(|body| {
             step_job(
@@ -163,6 +180,7 @@ impl Effects {
                 Arc::clone(&self.namespace),
                 Arc::clone(&self.containerd),
                 &self.guests,
+                shared,
             )
         }) else {
             let why = Some(Denied::new(Code::Unknown, format!("step {step:?} comes too early")));
@@ -181,7 +199,11 @@ impl Effects {
         let creation = self.creation.take().unwrap_or_default();
         let options = match std::mem::replace(&mut self.arriving, Payload::None) {
             Payload::Create(options) => options,
-            Payload::None | Payload::Update(_) | Payload::Exec(_) | Payload::Resize(_) => None,
+            Payload::None
+            | Payload::Update(_)
+            | Payload::Exec(_)
+            | Payload::Resize(_)
+            | Payload::Pod(_) => None,
         };
         let bundle = std::path::PathBuf::from(&creation.bundle);
         let body = Body {

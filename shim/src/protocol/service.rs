@@ -46,16 +46,25 @@ pub(crate) fn services(service: TaskService) -> [HashMap<String, Service>; 2] {
     [v3, renamed.into_iter().collect()]
 }
 
+/// Asks the owner of the ledger, and waits for the answer.
+pub(super) async fn ask(
+    owner: &mpsc::UnboundedSender<Input>,
+    call: Call,
+    payload: Payload,
+) -> ttrpc::Result<Reply> {
+    let (answer, answered) = oneshot::channel();
+    let input = Input::Call { call, payload, answer };
+    let leaving = |_| ttrpc::error::get_rpc_status(Ttrpc::UNAVAILABLE, "the shim is leaving");
+    owner.send(input).map_err(|_| leaving(()))?;
+    match answered.await.map_err(|_| leaving(()))? {
+        Reply::Answer(Answer::Denied(denied)) => Err(messages::error(&denied)),
+        reply => Ok(reply),
+    }
+}
+
 impl TaskService {
     async fn call(&self, call: Call, payload: Payload) -> ttrpc::Result<Reply> {
-        let (answer, answered) = oneshot::channel();
-        let input = Input::Call { call, payload, answer };
-        let leaving = |_| ttrpc::error::get_rpc_status(Ttrpc::UNAVAILABLE, "the shim is leaving");
-        self.owner.send(input).map_err(|_| leaving(()))?;
-        match answered.await.map_err(|_| leaving(()))? {
-            Reply::Answer(Answer::Denied(denied)) => Err(messages::error(&denied)),
-            reply => Ok(reply),
-        }
+        ask(&self.owner, call, payload).await
     }
 
     /// To the exec of this id, or with none to the task itself.
@@ -220,7 +229,7 @@ fn pid(reply: Reply) -> ttrpc::Result<u32> {
     }
 }
 
-fn unexpected(reply: &Reply) -> ttrpc::Error {
+pub(super) fn unexpected(reply: &Reply) -> ttrpc::Error {
     ttrpc::error::get_rpc_status(
         Ttrpc::INTERNAL,
         format!("the shim answered something else: {reply:?}"),

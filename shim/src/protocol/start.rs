@@ -75,6 +75,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
                 ttrpc_address: boot.ttrpc_address,
                 grpc_address: boot.grpc_address,
                 debug: boot.debug,
+                options: boot.options,
             })
         }
     }

@@ -31,6 +31,10 @@ impl Denied {
         Denied::new(Code::NotFound, format!("task {id} not found"))
     }
 
+    pub(super) fn no_pod(id: &str) -> Denied {
+        Denied::new(Code::NotFound, format!("sandbox {id} not found"))
+    }
+
     pub(super) fn no_exec(id: &str, exec: &str) -> Denied {
         Denied::new(Code::NotFound, format!("exec {exec} of task {id} not found"))
     }

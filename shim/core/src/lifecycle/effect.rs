@@ -1,6 +1,6 @@
 //! What is to be done, as values.
 
-use super::{Creation, Denied, Exit, Key, Stdio, Step, Ticket};
+use super::{Creation, Denied, Exit, Key, Stdio, Step, Ticket, Time};
 
 /// One thing to do. Carried out in the order given; those marked *reports* come back as an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +102,17 @@ pub enum Effect {
         ticket: Ticket,
         key: Key,
     },
+    /// Make the namespaces of the pod and hold them. *Reports* `Held` or `HoldFailed`, perhaps `Ended`.
+    Hold {
+        id: String,
+    },
+    /// Hold them no longer. *Reports* `LetGone`.
+    LetGo {
+        id: String,
+    },
+    ReplyPodStats {
+        ticket: Ticket,
+    },
     /// Nothing is left to do: publish what is still queued, and exit.
     Leave,
 }
@@ -118,7 +129,18 @@ pub enum Answer {
         pid: u32,
         exit: Option<Exit>,
     },
+    Pod(PodSnapshot),
     Denied(Denied),
+}
+
+/// The sandbox of a pod as `Status` tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PodSnapshot {
+    /// Who is in its namespaces; 0 when nobody is.
+    pub pid: u32,
+    pub ready: bool,
+    pub created: Time,
+    pub exit: Option<Exit>,
 }
 
 /// A process as `State` tells it.

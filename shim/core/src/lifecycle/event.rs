@@ -8,15 +8,48 @@ pub enum Event {
     Called { ticket: Ticket, call: Call },
     /// Something came about for a task.
     Reported { id: String, report: Report },
+    /// Something came about for the pod's sandbox.
+    OfPod { report: PodReport },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
-    Create { id: String, creation: Creation },
-    Connect { id: String },
+    Create {
+        id: String,
+        creation: Creation,
+    },
+    Connect {
+        id: String,
+    },
     Shutdown,
-    Task { id: String, call: TaskCall },
-    Exec { id: String, exec: String, call: ExecCall },
+    Task {
+        id: String,
+        call: TaskCall,
+    },
+    Exec {
+        id: String,
+        exec: String,
+        call: ExecCall,
+    },
+    /// By the id of the sandbox.
+    Pod {
+        id: String,
+        call: PodCall,
+    },
+}
+
+/// A call about the sandbox of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodCall {
+    Create,
+    Start,
+    Status,
+    Ping,
+    Stats,
+    Wait,
+    Stop,
+    /// Also of a sandbox that could not be made: the shim goes.
+    Shutdown,
 }
 
 /// A call about a task as a whole or its init process.
@@ -130,6 +163,19 @@ pub enum Report {
         exec: String,
         exit: Exit,
     },
+}
+
+/// What came about for the pod's sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodReport {
+    /// Its namespaces are there, and this pid (or thread) is in them.
+    Held { pid: u32, at: Time },
+    /// They are not, and nothing is left of them.
+    HoldFailed { why: Denied },
+    /// What held them is gone by itself.
+    Ended { ended: Ended },
+    /// Nothing is held any more.
+    LetGone { at: Time },
 }
 
 /// How a process ended.

@@ -1,9 +1,10 @@
-//! All tasks of one shim.
+//! All tasks of one shim, and the sandbox of their pod if containerd asked for it.
 
 use std::collections::BTreeMap;
 
 use super::effect::{Answer, Effect};
-use super::event::{Call, Creation, Event, Report};
+use super::event::{Call, Creation, Event, PodCall, PodReport, Report};
+use super::pod::Pod;
 use super::task::{Task, reply};
 use super::{Code, Denied, Step, Ticket};
 
@@ -11,6 +12,7 @@ use super::{Code, Denied, Step, Ticket};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     tasks: BTreeMap<String, Task>,
+    pod: Option<Pod>,
     /// `Shutdown` was asked when nothing was left but tasks that nobody wants any more.
     leaving: bool,
 }
@@ -22,12 +24,13 @@ impl Ledger {
         match event {
             Event::Called { ticket, call } => self.call(ticket, call),
             Event::Reported { id, report } => Ok(self.report(&id, report)),
+            Event::OfPod { report } => Ok(self.pod_report(report)),
         }
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.tasks.is_empty()
+        self.tasks.is_empty() && self.pod.is_none()
     }
 
     fn call(&mut self, ticket: Ticket, call: Call) -> Result<Vec<Effect>, Denied> {
@@ -35,17 +38,18 @@ impl Ledger {
             Call::Create { id, creation } => self.create(ticket, id, creation),
             // Never fails: containerd asks it of every bundle it finds when it starts.
             Call::Connect { id } => {
-                let pid = self.tasks.get(&id).map_or(0, Task::connected_pid);
+                let of_pod = self.pod.as_ref().filter(|pod| pod.is(&id)).map_or(0, Pod::pid);
+                let pid = self.tasks.get(&id).map_or(of_pod, Task::connected_pid);
                 Ok(vec![reply(ticket, Answer::Connected(pid))])
             }
             Call::Shutdown => {
                 let mut effects = vec![reply(ticket, Answer::Empty)];
-                // containerd asks after every task of a pod; the last one counts.
-                if self.tasks.is_empty() {
+                // containerd asks after every task of a pod; the last one counts. A sandbox has a shutdown of its own.
+                if self.is_empty() {
                     effects.push(Effect::Leave);
                 }
                 // It asks once, also for a task whose creation was given up and is still being undone.
-                self.leaving = self.tasks.values().all(Task::is_given_up);
+                self.leaving = self.pod.is_none() && self.tasks.values().all(Task::is_given_up);
                 Ok(effects)
             }
             Call::Task { id, call } => {
@@ -58,7 +62,39 @@ impl Ledger {
                 let task = self.tasks.get_mut(&id).ok_or_else(|| Denied::no_task(&id))?;
                 task.call_exec(ticket, &exec, call)
             }
+            Call::Pod { id, call } => self.pod(ticket, id, call),
         }
+    }
+
+    fn pod(&mut self, ticket: Ticket, id: String, call: PodCall) -> Result<Vec<Effect>, Denied> {
+        match (&mut self.pod, call) {
+            (None, PodCall::Create) => {
+                let (pod, effects) = Pod::new(id, ticket);
+                (self.pod, self.leaving) = (Some(pod), false);
+                Ok(effects)
+            }
+            // containerd asks also after a sandbox that could not be made, and nobody asks again.
+            (None, PodCall::Shutdown) if self.tasks.is_empty() => {
+                Ok(vec![reply(ticket, Answer::Empty), Effect::Leave])
+            }
+            (Some(pod), call) if call == PodCall::Create || pod.is(&id) => {
+                let next = pod.call(ticket, call)?;
+                if next.gone {
+                    self.pod = None;
+                }
+                Ok(next.effects)
+            }
+            (Some(_) | None, _) => Err(Denied::no_pod(&id)),
+        }
+    }
+
+    fn pod_report(&mut self, report: PodReport) -> Vec<Effect> {
+        let Some(pod) = &mut self.pod else { return vec![] };
+        let next = pod.report(report);
+        if next.gone {
+            self.pod = None;
+        }
+        next.effects
     }
 
     fn create(
@@ -87,7 +123,7 @@ impl Ledger {
         let Some(task) = self.tasks.get_mut(id) else { return unclaimed(id, report) };
         let (phase, mut effects) = task.report(report);
         self.settle(id, phase);
-        if self.leaving && self.tasks.is_empty() {
+        if self.leaving && self.is_empty() {
             effects.push(Effect::Leave);
         }
         effects

@@ -29,6 +29,7 @@ mod effect;
 mod event;
 mod exec;
 mod ledger;
+mod pod;
 mod report;
 mod task;
 
@@ -36,9 +37,10 @@ mod task;
 mod tests;
 
 pub use denied::{Code, Denied};
-pub use effect::{Answer, Effect, Notice, Snapshot, Status};
+pub use effect::{Answer, Effect, Notice, PodSnapshot, Snapshot, Status};
 pub use event::{
-    Call, Creation, Ended, Event, ExecCall, Exit, Report, RootMount, Stdio, TaskCall, Time,
+    Call, Creation, Ended, Event, ExecCall, Exit, PodCall, PodReport, Report, RootMount, Stdio,
+    TaskCall, Time,
 };
 pub use ledger::Ledger;
 

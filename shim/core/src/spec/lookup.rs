@@ -40,7 +40,8 @@ pub enum Role {
 }
 
 /// As containerd's CRI plugin and cri-o annotate containers (containerd 2.4, `internal/cri/annotations`).
-const KINDS: [&str; 2] = ["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"];
+pub(super) const KINDS: [&str; 2] =
+    ["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mounted {

@@ -23,6 +23,7 @@ mod lookup;
 mod mounts;
 mod namespaces;
 mod options;
+pub mod pod;
 mod preopens;
 mod process;
 mod refusal;

@@ -139,8 +139,15 @@ pub(super) fn sysctl(
     linux: &Linux,
     namespaces: &[Namespace],
 ) -> Result<BTreeMap<String, String>, Refusal> {
+    checked_sysctl(linux.sysctl().iter().flatten(), namespaces)
+}
+
+pub(super) fn checked_sysctl<'a>(
+    given: impl IntoIterator<Item = (&'a String, &'a String)>,
+    namespaces: &[Namespace],
+) -> Result<BTreeMap<String, String>, Refusal> {
     let mut checked = BTreeMap::new();
-    for (key, value) in linux.sysctl().iter().flatten() {
+    for (key, value) in given {
         let field = format!("linux.sysctl[{key}]");
         no_nul(&field, key)?;
         no_nul(&field, value)?;

@@ -5,6 +5,7 @@
 
 mod decisions;
 mod hostile;
+mod pods;
 mod refusals;
 mod settings;
 

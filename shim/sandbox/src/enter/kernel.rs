@@ -1,5 +1,6 @@
 //! Names and settings of the kernel that a container has for itself.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
@@ -80,8 +81,19 @@ pub(super) fn set_sysctls(sandbox: &plan::Sandbox, host: &Host, root: Option<&Ro
         return Ok(());
     }
     let own = root.and_then(|root| own_settings(root).ok());
-    let settings = own.as_ref().unwrap_or(&host.proc_sys);
-    for (key, value) in &sandbox.sysctl {
+    write_all(own.as_ref().unwrap_or(&host.proc_sys), &sandbox.sysctl)
+}
+
+/// In the namespaces of this thread.
+pub(crate) fn write_sysctls(sysctl: &BTreeMap<String, String>) -> Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let settings =
+        rustix::fs::open("/proc/sys", flags, Mode::empty()).doing(|| "opening /proc/sys".into())?;
+    write_all(&settings, sysctl)
+}
+
+fn write_all(settings: &OwnedFd, sysctl: &BTreeMap<String, String>) -> Result<()> {
+    for (key, value) in sysctl {
         let path: PathBuf = path_of(key).into();
         if !path.components().all(|part| matches!(part, Component::Normal(_))) {
             return Err(Error::Refused(format!("linux.sysctl {key} is no path below /proc/sys")));

@@ -1,5 +1,6 @@
 //! The child's side of a birth: nothing here allocates, locks or returns after the fork.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 
 use super::*;
@@ -47,7 +48,7 @@ impl<'a> Birth<'a> {
                 Some(path) => {
                     let join = Join::open(namespace.kind, path)?;
                     if namespace.kind == Kind::Network {
-                        refuse_the_nodes_own(&join.fd, sandbox)?;
+                        refuse_the_nodes_own(&join.fd, &sandbox.sysctl)?;
                     }
                     joins.push(join);
                 }
@@ -211,9 +212,12 @@ impl Join {
 
 /// A path may lead to the node's own network, whose settings are not the container's to change (runc,
 /// `libcontainer/configs/validate`, `sysctl`).
-fn refuse_the_nodes_own(network: &OwnedFd, sandbox: &plan::Sandbox) -> Result<()> {
+pub(crate) fn refuse_the_nodes_own(
+    network: impl AsFd,
+    sysctl: &BTreeMap<String, String>,
+) -> Result<()> {
     let sets = |key: &String| key.starts_with("net.") || key.starts_with("net/");
-    let Some(key) = sandbox.sysctl.keys().find(|key| sets(key)) else { return Ok(()) };
+    let Some(key) = sysctl.keys().find(|key| sets(key)) else { return Ok(()) };
     let doing = || "looking at the network namespace of linux.namespaces".to_owned();
     let (theirs, own) = (
         rustix::fs::fstat(network).doing(doing)?,

@@ -7,4 +7,5 @@ mod identity;
 mod idmap;
 mod jail;
 mod lifecycle;
+mod pods;
 mod rig;

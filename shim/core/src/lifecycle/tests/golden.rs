@@ -8,7 +8,7 @@ use super::world::{World, show};
 use crate::lifecycle::*;
 
 /// `up` stands for a task created and ready; `run` for one that is started too.
-fn check(script: &str, expect: Expect) {
+pub(super) fn check(script: &str, expect: Expect) {
     let mut world = World::default();
     let mut out = String::new();
     for word in script.split_whitespace() {
@@ -93,6 +93,24 @@ fn play(world: &mut World, word: &str) -> Vec<Effect> {
             exec: rest.into(),
             exit: super::world::exit(Ended::Code(3)),
         }),
+        "p-create" => world.pod(PodCall::Create),
+        "p-start" => world.pod(PodCall::Start),
+        "p-status" => world.pod(PodCall::Status),
+        "p-ping" => world.pod(PodCall::Ping),
+        "p-stats" => world.pod(PodCall::Stats),
+        "p-wait" => world.pod(PodCall::Wait),
+        "p-stop" => world.pod(PodCall::Stop),
+        "p-shutdown" => world.pod(PodCall::Shutdown),
+        "p-connect" => world.called(Call::Connect { id: super::world::POD.into() }),
+        "q-create" => world.called(Call::Pod { id: "q".into(), call: PodCall::Create }),
+        "q-stop" => world.called(Call::Pod { id: "q".into(), call: PodCall::Stop }),
+        "held" => world.of_pod(PodReport::Held { pid: 5, at: Time::default() }),
+        "hold-failed" => {
+            let why = Denied::new(Code::FailedPrecondition, "no such namespace");
+            world.of_pod(PodReport::HoldFailed { why })
+        }
+        "p-ended" => world.of_pod(PodReport::Ended { ended: Ended::Signal(number() as u8) }),
+        "let-gone" => world.of_pod(PodReport::LetGone { at: Time::default() }),
         _ => panic!("{word} is no word of the script"),
     }
 }

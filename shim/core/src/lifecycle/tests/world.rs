@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::lifecycle::*;
 
 pub(super) const ID: &str = "c";
+pub(super) const POD: &str = "p";
 
 /// The ledger and everything that its effects have set going.
 #[derive(Clone, Default)]
@@ -27,6 +28,9 @@ pub(super) struct World {
     pub(super) execs: Vec<String>,
     pub(super) log: Vec<Effect>,
     pub(super) left: bool,
+    pub(super) holding: bool,
+    pub(super) held_by: Option<u32>,
+    pub(super) letting_go: bool,
 }
 
 impl World {
@@ -53,6 +57,21 @@ impl World {
     pub(super) fn reported(&mut self, report: Report) -> Vec<Effect> {
         let event = Event::Reported { id: ID.into(), report };
         let effects = self.ledger.step(event).expect("a report is never denied");
+        self.carry_out(effects)
+    }
+
+    pub(super) fn pod(&mut self, call: PodCall) -> Vec<Effect> {
+        self.called(Call::Pod { id: POD.into(), call })
+    }
+
+    pub(super) fn of_pod(&mut self, report: PodReport) -> Vec<Effect> {
+        match report {
+            PodReport::Held { pid, .. } => (self.holding, self.held_by) = (false, Some(pid)),
+            PodReport::HoldFailed { .. } => self.holding = false,
+            PodReport::LetGone { .. } => (self.letting_go, self.held_by) = (false, None),
+            PodReport::Ended { .. } => {}
+        }
+        let effects = self.ledger.step(Event::OfPod { report }).expect("a report is never denied");
         self.carry_out(effects)
     }
 
@@ -121,7 +140,10 @@ impl World {
                 | Effect::ReplyPids { .. }
                 | Effect::ReplyStats { .. }
                 | Effect::ReplyUpdate { .. }
-                | Effect::ReplyResize { .. } => {}
+                | Effect::ReplyResize { .. }
+                | Effect::ReplyPodStats { .. } => {}
+                Effect::Hold { .. } => self.holding = true,
+                Effect::LetGo { .. } => self.letting_go = true,
             }
         }
         self.log.extend(effects.iter().cloned());
@@ -163,6 +185,9 @@ pub(super) fn show(effects: &[Effect]) -> String {
             Effect::Wake { .. } => write!(line, " wake"),
             Effect::Drain { .. } => write!(line, " drain…"),
             Effect::Deadline { .. } => write!(line, " deadline…"),
+            Effect::Hold { .. } => write!(line, " hold…"),
+            Effect::LetGo { .. } => write!(line, " let-go…"),
+            Effect::ReplyPodStats { ticket } => write!(line, " {ticket}=stats"),
             Effect::Leave => write!(line, " leave"),
         };
     }
@@ -201,6 +226,10 @@ fn answer_name(answer: &Answer) -> String {
             Some(exit) => format!("deleted({})", exit.ended.status()),
             None => "deleted".into(),
         },
+        Answer::Pod(PodSnapshot { pid, ready, exit, .. }) => {
+            let exit = exit.map(|e| format!(" {}", e.ended.status())).unwrap_or_default();
+            format!("{}({pid}){exit}", if *ready { "ready" } else { "not-ready" })
+        }
         Answer::Denied(denied) => format!("{:?}({denied})", denied.code),
     }
 }
