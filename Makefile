@@ -33,7 +33,7 @@ demo: toolchain programs ## runs Wasm containers on a private containerd, beside
 	@cargo run --quiet -p wherry-e2e --bin demo
 
 .PHONY: test
-test: test-unit test-containerd conformance test-crash storm-short test-upgrade test-docker test-cluster-in-time ## every suite (root; cold up to an hour, warm in minutes)
+test: test-unit test-containerd conformance test-crash test-cri storm-short test-upgrade test-docker test-cluster-in-time ## every suite (root; cold up to an hour, warm in minutes)
 
 .PHONY: test-unit
 test-unit: toolchain ## pure and kernel tests, no daemon (root; Rust)
@@ -52,6 +52,10 @@ conformance: rig guests programs ## every call in every state, beside containerd
 .PHONY: test-crash
 test-crash: rig guests programs ## kill -9 of every program at every stage leaves nothing (root)
 	for v in $(CONTAINERD); do echo "== containerd $$v"; WHERRY_CONTAINERD=$$v $(E2E) --test crash; done
+
+.PHONY: test-cri
+test-cri: rig guests programs ## pods through containerd's CRI plugin 2.1 and 2.4, with and without a sandbox of the shim's own (root)
+	for v in $(filter-out 1.7,$(CONTAINERD)); do echo "== containerd $$v"; WHERRY_CONTAINERD=$$v $(E2E) --test cri; done
 
 .PHONY: test-upgrade
 test-upgrade: rig guests programs ## containerd 1.7 becomes 2.4 under containers, and our programs others (root)
