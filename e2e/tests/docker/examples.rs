@@ -22,6 +22,9 @@ pub(crate) const CASES: &[Case<Docker>] = &[
         }
         Ok(())
     }),
+    ("run_i_with_nothing_on_stdin_ends", For::Any, |d| {
+        is(run(d, "cat", &["--rm", "-i"], &[], "")?, 0, "", "")
+    }),
     ("run_i_pipes_stdin_to_its_end", For::Any, |d| {
         is(run(d, "cat", &["--rm", "-i"], &[], "one\ntwo")?, 0, "one\ntwo", "")
     }),

@@ -4,7 +4,7 @@
 //! become descriptors 0 and 1 first; from there on it is the same.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -50,7 +50,11 @@ fn compile(how: &Compile) -> anyhow::Result<Report> {
         jail::enter(&limits).context("can't enter the compiler's jail")?;
     }
     let mut program = Vec::new();
-    io::stdin().lock().read_to_end(&mut program).context("can't read the program")?;
+    match io::stdin().lock().read_to_end(&mut program) {
+        // As every other allocation that fails: whoever set the limit knows the signal.
+        Err(error) if error.kind() == ErrorKind::OutOfMemory => std::process::abort(),
+        read => read.context("can't read the program")?,
+    };
     Ok(engine::compile(&program, how.threads, &mut io::stdout().lock())?)
 }
 
