@@ -83,6 +83,7 @@ test-docker: rig guests programs ## the programs under Docker Engine 26, 28 and 
 test-cluster: toolchain guests programs ## pods on a Kubernetes of two nodes, containerd 1.7 and 2.4 (root; 4 GB of disk, cold 15 minutes more)
 	e2e/rig/fetch.sh cluster
 	$(E2E) --test cluster
+	$(E2E) --test walk
 
 # Kubernetes takes a quarter of an hour to build, once: a run that has built everything else before leaves it to the
 # next one, and says so.

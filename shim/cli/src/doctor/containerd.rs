@@ -18,8 +18,6 @@ pub(super) struct Config {
     pub(super) address: PathBuf,
     /// Where it wants shims to listen, if not in the usual place.
     pub(super) socket_dir: Option<PathBuf>,
-    /// Files and patterns that were read besides the main one.
-    pub(super) imports: Vec<String>,
     /// None if the plugin is disabled.
     pub(super) cri: Option<Cri>,
 }
@@ -89,13 +87,12 @@ impl Config {
                 .and_then(|manager| text(manager.get("socket_dir")))
                 .filter(|dir| !dir.is_empty())
                 .map(PathBuf::from),
-            imports: list(table.get("imports")),
             cri,
         })
     }
 }
 
-fn list(value: Option<&Value>) -> Vec<String> {
+pub(super) fn list(value: Option<&Value>) -> Vec<String> {
     let all = value.and_then(Value::as_array).into_iter().flatten();
     all.filter_map(|one| one.as_str().map(str::to_owned)).collect()
 }
@@ -161,11 +158,10 @@ mod tests {
             Ok(config) => {
                 let cri = config.cri.as_ref().map(|cri| (cri.plugin.as_str(), &cri.handlers));
                 format!(
-                    "{} {} {:?} {:?}\n{cri:#?}",
+                    "{} {} {:?}\n{cri:#?}",
                     config.address.display(),
                     config.state.display(),
-                    config.socket_dir,
-                    config.imports
+                    config.socket_dir
                 )
             }
             Err(why) => why,
@@ -219,7 +215,7 @@ imports = ['/etc/containerd/conf.d/*.toml']
         check(
             V2,
             expect![[r#"
-                /run/containerd/containerd.sock /run/containerd None ["/etc/containerd/config.toml"]
+                /run/containerd/containerd.sock /run/containerd None
                 Some(
                     (
                         "io.containerd.grpc.v1.cri",
@@ -243,7 +239,7 @@ imports = ['/etc/containerd/conf.d/*.toml']
         check(
             V4,
             expect![[r#"
-                /run/k3s/containerd/containerd.sock /run/containerd Some("/run/s") ["/etc/containerd/conf.d/*.toml"]
+                /run/k3s/containerd/containerd.sock /run/containerd Some("/run/s")
                 Some(
                     (
                         "io.containerd.cri.v1.runtime",
@@ -263,7 +259,7 @@ imports = ['/etc/containerd/conf.d/*.toml']
         check(
             "version = 3\ndisabled_plugins = [\"io.containerd.cri.v1.runtime\"]",
             expect![[r#"
-                /run/containerd/containerd.sock /run/containerd None []
+                /run/containerd/containerd.sock /run/containerd None
                 None"#]],
         );
         check("version = [", expect!["unclosed array, expected `]`"]);

@@ -79,6 +79,9 @@ pub(super) struct Containerd {
     pub(super) section_file: PathBuf,
     /// Handlers are named there. Those that are not are defaults, which in 1.x the first that is named replaces.
     pub(super) names_handlers: bool,
+    /// What the main file imports, as it is written there. What the dump says is no answer: from 2.2 on it names
+    /// `conf.d`, and nothing in it is read unless the file names it, too (tried on 2.4.2).
+    pub(super) imports: Vec<String>,
     /// The version that the main file is written in; none if there is no such file.
     pub(super) file_version: Option<i64>,
     /// What `containerd config dump` makes of the files, or why it makes nothing.

@@ -82,7 +82,12 @@ impl Bundle {
 
     fn read(opened: PathBuf, path: PathBuf, id: String) -> Bundle {
         let text = |name: &str| std::fs::read_to_string(opened.join(name)).ok();
-        let socket = text("address").map(|address| {
+        // A container of a sandbox that containerd made by itself has only the second.
+        let told = || -> Option<String> {
+            let json: serde_json::Value = serde_json::from_str(&text("bootstrap.json")?).ok()?;
+            Some(json["address"].as_str()?.to_owned())
+        };
+        let socket = text("address").or_else(told).map(|address| {
             let address = address.trim();
             address.strip_prefix("unix://").unwrap_or(address).into()
         });

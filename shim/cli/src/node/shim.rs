@@ -12,6 +12,9 @@ pub(crate) const PROGRAM: &str = "containerd-shim-wherry-v1";
 /// Below containerd's state: a folder for each namespace, in which there is one for each container.
 pub(crate) const BUNDLES: &str = "io.containerd.runtime.v2.task";
 
+/// The same of sandboxes, where a handler has `sandboxer = "shim"`.
+const SANDBOXES: &str = "io.containerd.sandbox.controller.v1.shim";
+
 #[derive(Debug)]
 pub(crate) struct Shim {
     pub(crate) process: Process,
@@ -23,8 +26,8 @@ pub(crate) struct Shim {
     pub(crate) containerd: PathBuf,
     /// Where it listens.
     pub(crate) sockets: Vec<PathBuf>,
-    /// The folder of its namespace's bundles, if it tells.
-    pub(crate) folder: Option<PathBuf>,
+    /// What it was started for: the bundle of a container or of a sandbox.
+    pub(crate) bundle: Option<PathBuf>,
 }
 
 /// The shims among `processes`.
@@ -65,7 +68,7 @@ impl Shim {
             namespace: flag("namespace").unwrap_or_default(),
             id: flag("id").unwrap_or_default(),
             containerd: flag("address").unwrap_or_default().into(),
-            folder: bundle.and_then(|bundle| Some(bundle.parent()?.to_owned())),
+            bundle,
             sockets,
             process,
         })
@@ -73,9 +76,15 @@ impl Shim {
 
     /// The bundles of its containers.
     pub(crate) fn bundles(&self) -> Vec<Bundle> {
-        let Some(folder) = &self.folder else { return Vec::new() };
-        let all = Bundle::all(&self.process.sees(Path::new("/")), folder);
+        let Some(folder) = self.bundle.as_deref().and_then(tasks_beside) else { return Vec::new() };
+        let all = Bundle::all(&self.process.sees(Path::new("/")), &folder);
         all.into_iter().filter(|bundle| self.listens_for(bundle)).collect()
+    }
+
+    /// Whether there is something that it is for.
+    pub(crate) fn is_wanted(&self) -> bool {
+        let Some(bundle) = &self.bundle else { return true };
+        self.process.sees(bundle).exists() || !self.bundles().is_empty()
     }
 
     pub(crate) fn listens_for(&self, bundle: &Bundle) -> bool {
@@ -88,8 +97,15 @@ fn bundle_of_log(path: &Path) -> Option<PathBuf> {
     let text = path.to_string_lossy();
     let path = Path::new(text.strip_suffix(" (deleted)").unwrap_or(&text));
     let bundle = path.parent()?;
-    let is_bundle = bundle.parent()?.parent()?.file_name()? == BUNDLES;
+    let plugin = bundle.parent()?.parent()?.file_name()?;
+    let is_bundle = plugin == BUNDLES || plugin == SANDBOXES;
     (path.file_name()? == "log" && is_bundle).then(|| bundle.to_owned())
+}
+
+/// The folder of the bundles of a namespace's containers, by any bundle of that namespace.
+fn tasks_beside(bundle: &Path) -> Option<PathBuf> {
+    let namespace = bundle.parent()?;
+    Some(namespace.parent()?.with_file_name(BUNDLES).join(namespace.file_name()?))
 }
 
 #[cfg(test)]
@@ -106,5 +122,8 @@ mod tests {
         assert_eq!(of("/var/log/a/b/log"), None);
         assert_eq!(of(&format!("{state}/k8s.io/c1/other")), None);
         assert_eq!(of("log"), None);
+        let sandbox = "/run/containerd/io.containerd.sandbox.controller.v1.shim/k8s.io/s1";
+        assert_eq!(of(&format!("{sandbox}/log")).as_deref(), Some(sandbox));
+        assert_eq!(tasks_beside(Path::new(sandbox)), Some(format!("{state}/k8s.io").into()));
     }
 }

@@ -10,7 +10,7 @@ use toml::Table;
 
 use super::{cri, look_up, run, search_path};
 use crate::args::Doctor;
-use crate::doctor::containerd::{Config, version};
+use crate::doctor::containerd::{Config, list, version};
 use crate::doctor::facts::{Answers, Containerd, Search};
 use crate::node::{self, Process};
 
@@ -114,11 +114,12 @@ impl Containerd {
         let written: Option<Table> =
             std::fs::read_to_string(&config_file).ok().and_then(|text| text.parse().ok());
         let number = |table: &Table| table.get("version").and_then(toml::Value::as_integer);
-        let imports = config.as_ref().map_or(&[][..], |config| &config.imports);
-        let (section_file, names_handlers) = section_file(&config_file, imports);
+        let imports = list(written.as_ref().and_then(|table| table.get("imports")));
+        let (section_file, names_handlers) = section_file(&config_file, &imports);
         Containerd {
             section_file,
             names_handlers,
+            imports,
             address: config
                 .as_ref()
                 .map_or_else(|_| ADDRESS.into(), |config| config.address.clone()),
@@ -155,7 +156,7 @@ fn section_file(main: &Path, imports: &[String]) -> (PathBuf, bool) {
         table.get("plugins")?.get("io.containerd.grpc.v1.cri")?.as_table().cloned()
     };
     let mut files = vec![main.to_owned()];
-    files.extend(imports.iter().flat_map(|pattern| matching(Path::new(pattern))));
+    files.extend(imported(main, imports));
     let found =
         files.into_iter().rev().find_map(|file| section(&file).map(|section| (file, section)));
     let (file, section) = found.unwrap_or_else(|| (main.to_owned(), Table::new()));
@@ -195,8 +196,7 @@ fn complaints(stderr: &str) -> Vec<String> {
 
 fn changed_since(started: u64, containerd: &Containerd) -> Vec<PathBuf> {
     let mut files = vec![containerd.config_file.clone()];
-    let imports = containerd.config.iter().flat_map(|config| &config.imports);
-    files.extend(imports.flat_map(|pattern| matching(Path::new(pattern))));
+    files.extend(imported(&containerd.config_file, &containerd.imports));
     files.sort();
     files.dedup();
     let limit = SystemTime::UNIX_EPOCH + Duration::from_secs(started) + GRAIN;
@@ -205,6 +205,12 @@ fn changed_since(started: u64, containerd: &Containerd) -> Vec<PathBuf> {
     };
     files.retain(is_newer);
     files
+}
+
+/// Relative ones are beside the main file.
+fn imported(main: &Path, imports: &[String]) -> Vec<PathBuf> {
+    let folder = main.parent().unwrap_or(Path::new("/"));
+    imports.iter().flat_map(|pattern| matching(&folder.join(pattern))).collect()
 }
 
 /// The files of a pattern with stars in its last part, as people write imports.
@@ -264,7 +270,7 @@ mod tests {
         assert_eq!(names("*.toml"), ["a.toml", "b.toml"]);
         assert_eq!(names("none.toml"), ["none.toml"]);
         let main = folder.path().join("main");
-        let imports = [folder.path().join("*.toml").display().to_string()];
+        let imports = ["*.toml".to_owned()];
         assert_eq!(section_file(&main, &imports), (main.clone(), false));
         let section = "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.a]";
         std::fs::write(folder.path().join("a.toml"), section).expect("written");

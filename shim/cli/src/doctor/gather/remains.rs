@@ -105,9 +105,7 @@ fn look(containerd: &Containerd, config: &Config) -> anyhow::Result<Leftovers> {
         }
     }
     left.mounts = mounts(&folder).into_iter().filter(|at| !alive.contains(at)).collect();
-    let unknown = |shim: &&Shim| {
-        shim.containerd == containerd.address && shim.folder.is_some() && shim.bundles().is_empty()
-    };
+    let unknown = |shim: &&Shim| shim.containerd == containerd.address && !shim.is_wanted();
     left.shims =
         shims.iter().filter(unknown).map(|shim| (shim.process.pid, shim.id.clone())).collect();
     left.sockets = dead_sockets(containerd, config);

@@ -85,18 +85,15 @@ fn version(containerd: &Containerd) -> Finding {
 fn config(containerd: &Containerd) -> Finding {
     let file = containerd.config_file.display();
     let check = "containerd.config";
-    let config = match &containerd.config {
-        Ok(config) => config,
-        Err(why) => {
-            return Finding::fail(
-                check,
-                format!("containerd refuses its configuration, and will not start again: {why}"),
-                format!(
-                    "mend {file} or what it imports; containerd --config {file} config dump tells when it is whole"
-                ),
-            );
-        }
-    };
+    if let Err(why) = &containerd.config {
+        return Finding::fail(
+            check,
+            format!("containerd refuses its configuration, and will not start again: {why}"),
+            format!(
+                "mend {file} or what it imports; containerd --config {file} config dump tells when it is whole"
+            ),
+        );
+    }
     if !containerd.complaints.is_empty() {
         return Finding::warn(
             check,
@@ -106,7 +103,7 @@ fn config(containerd: &Containerd) -> Finding {
              one of version 2",
         );
     }
-    let imports = match config.imports.as_slice() {
+    let imports = match containerd.imports.as_slice() {
         [] => String::new(),
         imports => format!(", imports {}", list(imports)),
     };

@@ -171,7 +171,7 @@ fn snippet(containerd: &Containerd, config: &Config) -> String {
     let place = match is_1 {
         // There the last file that has the section replaces those of all others.
         true => format!("add this to the end of {}", containerd.section_file.display()),
-        false if imported(&config.imports) => {
+        false if imported(&containerd.imports) => {
             "write this to /etc/containerd/conf.d/wherry.toml, without a version".into()
         }
         false => format!(

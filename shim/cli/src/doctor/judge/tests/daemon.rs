@@ -159,14 +159,14 @@ fn a_handler_that_is_missing_gets_the_words_for_this_containerd() {
         let mut found = containerd();
         found.version = version.into();
         found.file_version = file_version;
+        found.imports = imports.iter().map(|one| (*one).to_owned()).collect();
         if let Ok(config) = &mut found.config {
-            config.imports = imports.iter().map(|one| (*one).to_owned()).collect();
             config.cri.iter_mut().for_each(|cri| drop(cri.handlers.remove("wherry")));
         }
         move |facts: &mut Facts| facts.containerd = Search::Found(Box::new(found))
     };
     check(
-        without("1.7.24", Some(2), &["/etc/containerd/config.toml"]),
+        without("1.7.24", Some(2), &[]),
         expect![[r#"
             fail  handler                 containerd has no handler for Wherry: pods of its RuntimeClass do not start
                                           → add this to the end of /etc/containerd/config.toml:
@@ -202,10 +202,10 @@ fn a_handler_that_is_missing_gets_the_words_for_this_containerd() {
         "#]],
     );
     check(
-        without("2.4.2", None, &["/etc/containerd/conf.d/*.toml"]),
+        without("2.4.2", None, &[]),
         expect![[r#"
             fail  handler                 containerd has no handler for Wherry: pods of its RuntimeClass do not start
-                                          → write this to /etc/containerd/conf.d/wherry.toml, without a version:
+                                          → write this to /etc/containerd/conf.d/wherry.toml, without a version, and let /etc/containerd/config.toml import it: imports = ["/etc/containerd/conf.d/*.toml"]:
                                           → [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.wherry]
                                           → runtime_type = "io.containerd.wherry.v1"
                                           → pod_annotations = ["wherry.dev/*"]

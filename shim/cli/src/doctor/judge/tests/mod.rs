@@ -51,12 +51,12 @@ fn containerd() -> Containerd {
         config_file: "/etc/containerd/config.toml".into(),
         section_file: "/etc/containerd/config.toml".into(),
         names_handlers: true,
+        imports: vec!["/etc/containerd/conf.d/*.toml".into()],
         file_version: Some(3),
         config: Ok(Config {
             state: "/run/containerd".into(),
             address: "/run/containerd/containerd.sock".into(),
             socket_dir: None,
-            imports: vec!["/etc/containerd/conf.d/*.toml".into()],
             cri: Some(Cri {
                 plugin: "io.containerd.cri.v1.runtime".into(),
                 default_handler: "runc".into(),
