@@ -33,13 +33,17 @@ demo: toolchain programs ## runs Wasm containers on a private containerd, beside
 	@cargo run --quiet -p wherry-e2e --bin demo
 
 .PHONY: test
-test: test-unit test-containerd conformance test-crash test-cri storm-short test-upgrade test-docker test-cluster-in-time ## every suite (root; cold up to an hour, warm in minutes)
+test: test-unit test-containerd conformance test-crash test-cri test-node storm-short test-upgrade test-docker test-cluster-in-time ## every suite (root; cold up to an hour, warm in minutes)
 
 .PHONY: test-unit
 test-unit: toolchain ## pure and kernel tests, no daemon (root; Rust)
 	cargo test --quiet -p wherry-core -p wherry-cache -p wherry-sandbox \
 	  -p containerd-shim-wherry -p wherry-engine -p wherry-cli -p wherry-wasmbox
 	$(E2E) --lib
+
+.PHONY: test-node
+test-node: rig programs ## the node agent and containerd's configuration on 1.7, 2.1 and 2.4, killed at every step (root; ten minutes)
+	cargo test --quiet -p wherry-report -p wherry-containerd -p wherry-grpc -p wherry-node
 
 .PHONY: test-containerd
 test-containerd: rig guests programs ## the programs under real containerd 1.7, 2.1 and 2.4 (root)

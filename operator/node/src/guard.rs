@@ -1,0 +1,64 @@
+//! The guard: outside of containerd and of Kubernetes, it puts the old bytes back unless the proof came.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::journal::{Journal, Stage, Supervisor};
+use crate::systemd::Systemd;
+use crate::{durable, home, lock, undo};
+
+fn program() -> PathBuf {
+    Path::new(home::TRANSACTION).join("wherry-node")
+}
+
+/// Has the guard come in so long. `own` is this program: on the node it is nowhere else.
+pub(crate) fn arm(own: &[u8], supervisor: &Supervisor, after: Duration) -> Result<()> {
+    durable::write(&program(), own, 0o700)?;
+    let program = program().display().to_string();
+    match supervisor {
+        Supervisor::Unit(_) => Systemd::connect()?.arm(&[program, "guard".into()], after)?,
+        Supervisor::Command(_) => {
+            let mut guard = Command::new(&program);
+            guard.args(["guard", "--after", &after.as_secs().to_string()]);
+            // Its own group: it is to outlive whoever ends us.
+            guard.process_group(0).env_remove("WHERRY_NODE_KILL_AT");
+            guard.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            guard.spawn().with_context(|| format!("{program} can't be run on the node"))?;
+        }
+        // Nothing is restarted, so there is nothing to be proved in a hurry.
+        Supervisor::Nobody => {}
+    }
+    durable::point();
+    Ok(())
+}
+
+/// What the guard does. Whether there was anything to undo.
+pub(crate) fn run(after: Duration) -> Result<bool> {
+    let begun = Journal::read()?.map(|journal| journal.transaction);
+    std::thread::sleep(after);
+    if !Path::new(home::HOME).exists() {
+        return Ok(false);
+    }
+    let _lock = lock::take(lock::Wait::ForTheOther)?;
+    let Some(journal) = Journal::read()? else { return Ok(false) };
+    // Of another run, which has a guard of its own.
+    if !after.is_zero() && begun.as_ref() != Some(&journal.transaction) {
+        return Ok(false);
+    }
+    if journal.stage == Stage::Proven {
+        undo::finish(&journal)?;
+        return Ok(false);
+    }
+    undo::undo(&journal)?;
+    Ok(true)
+}
+
+/// This program, before the node's file system is ours.
+pub(crate) fn own_program() -> Result<Vec<u8>> {
+    fs::read("/proc/self/exe").context("can't read this program")
+}

@@ -1,0 +1,119 @@
+//! Whether the node's own containerd takes a configuration, before it has to.
+//!
+//! Two questions, since each answers what the other does not: `config dump` tells what the files come to, and finds
+//! what is no TOML or no setting; a daemon that is started on them, in a folder of its own, finds what only the CRI
+//! plugin minds, as a default handler that is none. A daemon whose CRI plugin did not load says that it has started
+//! like any other, so this one is told that it is required.
+
+use std::fs::File;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use wherry_containerd::{Difference, Effective, Plan};
+
+use crate::look::{Look, dump};
+use crate::{durable, home};
+
+/// 0.2 s on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Tries the plan's files where nobody reads them. `handlers` are ours: these may differ, and nothing else.
+pub(crate) fn try_out(look: &Look, plan: &Plan, handlers: &[String], wanted: bool) -> Result<()> {
+    let folder = Path::new(home::TRANSACTION).join("trial");
+    durable::remove_tree(&folder)?;
+    durable::folders(&folder)?;
+    let tried = in_folder(look, plan, handlers, wanted, &folder);
+    durable::remove_tree(&folder)?;
+    tried
+}
+
+fn in_folder(
+    look: &Look,
+    plan: &Plan,
+    handlers: &[String],
+    wanted: bool,
+    folder: &Path,
+) -> Result<()> {
+    let files = plan.in_folder(folder)?;
+    for (path, text) in &files {
+        durable::write(path, text.as_bytes(), 0o600)?;
+    }
+    let main = folder.join("00.toml");
+    let after = dump(&look.program, Some(&main))?;
+    let ours: Vec<&str> = handlers.iter().map(String::as_str).collect();
+    let lost = look.node.effective.differences(&after, &ours);
+    if !lost.is_empty() {
+        let lost: Vec<String> = lost.iter().take(5).map(Difference::to_string).collect();
+        bail!("settings of others would change: {}", lost.join("; "));
+    }
+    let known = |name: &&String| after.cri().is_some_and(|cri| cri.handlers.contains_key(*name));
+    if wanted && let Some(missing) = handlers.iter().find(|name| !known(name)) {
+        bail!("containerd would pass over the handler {missing}");
+    }
+    if after.cri().is_none() {
+        bail!("the CRI plugin would be disabled");
+    }
+    shadow(&look.program, &after, folder)
+}
+
+/// Starts the daemon, and ends it when it listens.
+fn shadow(program: &Path, after: &Effective, folder: &Path) -> Result<()> {
+    let file = folder.join("shadow.toml");
+    durable::write(&file, after.shadow(folder).as_bytes(), 0o600)?;
+    let log = folder.join("log");
+    let written = File::create(&log)?;
+    let mut command = Command::new(program);
+    // Flags win over files, and from 2.3 on some are read that nobody names.
+    for (flag, name) in [("--root", "root"), ("--state", "state"), ("--address", "s")] {
+        command.arg(flag).arg(folder.join(name));
+    }
+    command.arg("--config").arg(&file).stdin(Stdio::null());
+    command.stdout(written.try_clone()?).stderr(written);
+    // systemd is to think nothing of it.
+    command.env_remove("NOTIFY_SOCKET");
+    let child = command.spawn().with_context(|| format!("{} can't be run", program.display()))?;
+    let mut child = Ended(child);
+    let started = started(&mut child.0, &folder.join("s"));
+    drop(child);
+    started.with_context(|| {
+        let said = std::fs::read_to_string(&log).unwrap_or_default();
+        let fatal = |line: &&str| line.contains("level=fatal") || line.starts_with("containerd:");
+        let why = said.lines().rev().find(fatal).or_else(|| said.lines().next_back());
+        format!(
+            "containerd does not start on the new configuration: {}",
+            why.unwrap_or("it says nothing")
+        )
+    })
+}
+
+fn started(child: &mut Child, socket: &Path) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            bail!("it ended with {status}");
+        }
+        if UnixStream::connect(socket).is_ok() {
+            return Ok(());
+        }
+        if Instant::now() > end {
+            bail!("it does not listen within {} s", PATIENCE.as_secs());
+        }
+        sleep(LOOK);
+    }
+}
+
+/// A process that does not outlive this value.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // It has no containers, so nothing is lost by a kill.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}

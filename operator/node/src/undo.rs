@@ -1,0 +1,114 @@
+//! Back to what was before, and on to what is proved: what becomes of a journal that somebody left.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cri::{self, Cri};
+use crate::journal::{Daemon, Journal, Record, Stage, Supervisor};
+use crate::run::run;
+use crate::systemd::Systemd;
+use crate::{durable, home, revision};
+
+/// How long containerd may take until CRI answers.
+pub(crate) const READY: Duration = Duration::from_secs(120);
+
+pub(crate) fn content(path: &Path) -> Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("can't read {}", path.display())),
+    }
+}
+
+pub(crate) fn put(path: &Path, text: Option<&str>) -> Result<()> {
+    match text {
+        Some(text) => durable::write(path, text.as_bytes(), 0o644),
+        None => durable::remove(path),
+    }
+}
+
+pub(crate) fn point_to(link: Option<&Path>) -> Result<()> {
+    match link {
+        _ if revision::current().as_deref() == link => Ok(()),
+        Some(target) => durable::link(Path::new(home::CURRENT), target),
+        None => durable::remove(Path::new(home::CURRENT)),
+    }
+}
+
+/// Has containerd started again, if that is for us to do. Whether it was.
+pub(crate) fn restart(daemon: &Daemon) -> Result<bool> {
+    durable::point();
+    match &daemon.supervisor {
+        Supervisor::Nobody => return Ok(false),
+        Supervisor::Unit(unit) => Systemd::connect()?.restart(unit)?,
+        Supervisor::Command(words) => {
+            let Some((program, rest)) = words.split_first() else { return Ok(false) };
+            let output = run(Command::new(program).args(rest), READY)?;
+            if !output.status.success() {
+                bail!("{} failed: {}", words.join(" "), output.complaint());
+            }
+        }
+    }
+    durable::point();
+    Ok(true)
+}
+
+/// Puts back what was before, with containerd started on it. A file that somebody else has written meanwhile is left
+/// to him.
+pub(crate) fn undo(journal: &Journal) -> Result<()> {
+    for edit in journal.files.iter().rev() {
+        durable::tidy(&edit.path)?;
+        if content(&edit.path)? == edit.text.after && edit.text.after != edit.text.before {
+            put(&edit.path, edit.text.before.as_deref())?;
+        }
+    }
+    for folder in journal.folders.iter().rev() {
+        durable::remove_empty(folder)?;
+    }
+    let was_ready = Cri::connect(&journal.daemon.address).and_then(|mut cri| cri.state());
+    let was_ready = was_ready.is_ok_and(|state| state.ready);
+    if journal.stage >= Stage::Committed || !was_ready {
+        if !journal.files.is_empty() {
+            restart(&journal.daemon)?;
+        }
+        cri::wait(&journal.daemon.address, &[], &[], READY)?;
+    }
+    // The other way round than it was done: nothing that containerd may be told of is missing meanwhile.
+    durable::tidy(Path::new(home::CURRENT))?;
+    point_to(journal.link.before.as_deref())?;
+    Record::keep(journal.record.before.as_ref())?;
+    revision::collect(&[], &[])?;
+    close(&journal.daemon)
+}
+
+/// Finishes what is proved.
+pub(crate) fn finish(journal: &Journal) -> Result<()> {
+    Record::keep(journal.record.after.as_ref())?;
+    point_to(journal.link.after.as_deref())?;
+    if journal.record.after.is_none() {
+        let record = journal.record.before.as_ref();
+        for folder in record.into_iter().flat_map(|record| record.folders.iter().rev()) {
+            durable::remove_empty(folder)?;
+        }
+        durable::remove_tree(Path::new(home::REVISIONS))?;
+        durable::remove_tree(Path::new(home::CACHE))?;
+    }
+    close(&journal.daemon)
+}
+
+/// No guard, and no journal, which goes last.
+pub(crate) fn close(daemon: &Daemon) -> Result<()> {
+    if matches!(daemon.supervisor, Supervisor::Unit(_)) {
+        Systemd::connect()?.disarm()?;
+    }
+    let folder = Path::new(home::TRANSACTION);
+    Journal::forget()?;
+    durable::remove_tree(folder)?;
+    durable::remove_empty(Path::new(home::REVISIONS))?;
+    durable::remove_empty(Path::new(home::HOME))
+}

@@ -1,0 +1,177 @@
+//! From the journal to the proof, or back.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use wherry_containerd::Distribution;
+use wherry_report::{Outcome, Proof, Report, RestartPolicy, Transaction};
+
+use super::{Ended, Job};
+use crate::cri::{self, Cri};
+use crate::journal::{Journal, Stage, Supervisor};
+use crate::look::Look;
+use crate::{durable, guard, revision, undo};
+
+/// How far it came.
+enum Come {
+    Proven,
+    /// Somebody else has to start containerd again.
+    Waits,
+}
+
+impl Job {
+    /// Does what is left to do of it. Whatever fails puts back what was before.
+    pub(super) fn carry_out(
+        &self,
+        mut journal: Journal,
+        look: &Look,
+        report: &mut Report,
+        began: Instant,
+    ) -> Result<Ended> {
+        let mut cost = Transaction {
+            id: journal.transaction.clone(),
+            restarted: false,
+            restart_ms: 0,
+            cri_down_ms: 0,
+            total_ms: 0,
+        };
+        let come = self.steps(&mut journal, look, report, &mut cost);
+        cost.total_ms = millis(began.elapsed());
+        report.last_transaction = Some(cost);
+        match come {
+            Ok(Come::Waits) => Ok((
+                Outcome::PendingRestart,
+                "containerd has to be started again, and that is left to somebody else".into(),
+            )),
+            Ok(Come::Proven) => {
+                undo::finish(&journal)?;
+                let Some(record) = &journal.record.after else {
+                    return Ok((
+                        Outcome::Removed,
+                        "nothing of ours is on the node any more".into(),
+                    ));
+                };
+                let kept: Vec<_> = journal.link.before.iter().cloned().collect();
+                let bundles: Vec<_> =
+                    look.bundles().into_iter().map(|bundle| bundle.program).collect();
+                revision::collect(&kept, &bundles)?;
+                let plan = self.install(&Look::at(&self.place)?.node)?;
+                self.installed(report, &plan)?;
+                Ok((
+                    Outcome::Ready,
+                    format!("a container ran under {}", record.handlers.join(", ")),
+                ))
+            }
+            Err(why) => match undo::undo(&journal) {
+                Ok(()) => Ok((Outcome::Reverted, format!("{why:#}; the node is as before"))),
+                Err(worse) => bail!("{why:#}; and putting back what was before failed: {worse:#}"),
+            },
+        }
+    }
+
+    fn steps(
+        &self,
+        journal: &mut Journal,
+        look: &Look,
+        report: &mut Report,
+        cost: &mut Transaction,
+    ) -> Result<Come> {
+        let may_restart = self.order.restart.policy == RestartPolicy::Auto;
+        let guarded = Duration::from_secs(u64::from(self.order.restart.guard_timeout_s));
+        if may_restart {
+            guard::arm(&self.own, &journal.daemon.supervisor, guarded)?;
+        }
+        if journal.stage == Stage::Prepared {
+            commit(journal)?;
+        }
+        if journal.stage == Stage::Committed {
+            let loads_itself = look.node.distribution == Distribution::K0s;
+            if !journal.files.is_empty() && !is_loaded(journal) && !loads_itself {
+                if !may_restart || journal.daemon.supervisor == Supervisor::Nobody {
+                    return Ok(Come::Waits);
+                }
+                let began = Instant::now();
+                cost.restarted = undo::restart(&journal.daemon)?;
+                cost.restart_ms = millis(began.elapsed());
+                cri::wait(&journal.daemon.address, &[], &[], undo::READY)?;
+                cost.cri_down_ms = millis(began.elapsed());
+            }
+            journal.reach(Stage::Restarted)?;
+        }
+        self.prove(journal, look, report)?;
+        journal.reach(Stage::Proven)?;
+        Ok(Come::Proven)
+    }
+
+    /// CRI is ready, knows what it has to, has its containers still; and a container runs.
+    fn prove(&self, journal: &Journal, look: &Look, report: &mut Report) -> Result<()> {
+        let address = &journal.daemon.address;
+        let patience = match journal.files.is_empty() {
+            // Nothing was restarted: what is not there will not come.
+            true => Duration::ZERO,
+            false => undo::READY,
+        };
+        cri::wait(address, &journal.expects, &journal.forgets, patience)?;
+        let mut cri = Cri::connect(address)?;
+        let proof = report.proof.insert(Proof { handler_listed: true, ..Proof::default() });
+        let (before, survived) = (journal.containers.len(), cri.survived(&journal.containers)?);
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        (proof.containers_before, proof.containers_survived) = (count(before), count(survived));
+        if survived < before {
+            bail!("{} of {before} containers were lost", before - survived);
+        }
+        for handler in &journal.expects {
+            let took = cri.smoke(handler, &self.smoke(look)?)?;
+            proof.container_ms = proof.container_ms.max(millis(took));
+            proof.container_ran = true;
+        }
+        Ok(())
+    }
+
+    /// As [`Job::prove`], of a node that is left as it is.
+    pub(super) fn look_whether(&self, look: &Look, report: &mut Report) -> Result<()> {
+        let handlers = self.handlers();
+        cri::wait(&look.daemon.address, &handlers, &[], Duration::ZERO)?;
+        let proof = report.proof.insert(Proof { handler_listed: true, ..Proof::default() });
+        let mut cri = Cri::connect(&look.daemon.address)?;
+        for handler in &handlers {
+            let took = cri.smoke(handler, &self.smoke(look)?)?;
+            proof.container_ms = proof.container_ms.max(millis(took));
+            proof.container_ran = true;
+        }
+        Ok(())
+    }
+}
+
+/// Everything into its place. The programs first: a handler is never without them.
+fn commit(journal: &mut Journal) -> Result<()> {
+    let removes = journal.link.after.is_none();
+    if !removes {
+        undo::point_to(journal.link.after.as_deref())?;
+    }
+    for folder in &journal.folders {
+        durable::folders(folder)?;
+    }
+    for edit in &journal.files {
+        let now = undo::content(&edit.path)?;
+        if now != edit.text.after {
+            if now != edit.text.before {
+                bail!("{} was changed by somebody else meanwhile", edit.path.display());
+            }
+            undo::put(&edit.path, edit.text.after.as_deref())
+                .with_context(|| format!("while changing {}", edit.path.display()))?;
+        }
+    }
+    journal.reach(Stage::Committed)
+}
+
+/// Whether containerd has started on these files already.
+fn is_loaded(journal: &Journal) -> bool {
+    let address: &Path = &journal.daemon.address;
+    cri::wait(address, &journal.expects, &journal.forgets, Duration::ZERO).is_ok()
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

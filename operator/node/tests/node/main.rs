@@ -1,0 +1,233 @@
+//! The agent on nodes with a real containerd of each release: what it leaves there, whatever kills it and whenever.
+//!
+//! Needs root, `WHERRY_RIG` with the releases (`e2e/rig/fetch.sh containerd`), and `WHERRY_PROGRAMS` with the
+//! programs of a release (`make programs`).
+
+mod image;
+mod rig;
+
+use std::time::{Duration, Instant};
+
+use rig::{Mini, RELEASES, Tree};
+use wherry_report::{Outcome, Report};
+
+/// As an administrator's of each release: his settings, and a comment.
+fn configuration(release: &str) -> &'static str {
+    match release {
+        "1.7" => {
+            r#"version = 2
+# of the platform team
+[plugins."io.containerd.grpc.v1.cri"]
+restrict_oom_score_adj = true
+sandbox_image = "wherry.test/pause:1"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+"#
+        }
+        _ => {
+            r#"version = 3
+# of the platform team
+[plugins."io.containerd.cri.v1.runtime"]
+restrict_oom_score_adj = true
+[plugins."io.containerd.cri.v1.images".pinned_images]
+sandbox = "wherry.test/pause:1"
+"#
+        }
+    }
+}
+
+fn node(release: &'static str) -> Mini {
+    Mini::start(release, configuration(release))
+}
+
+fn is(report: &Report, outcome: Outcome) {
+    assert_eq!(report.outcome, outcome, "{report:#?}");
+}
+
+/// The whole life of an installation on one node.
+fn life(release: &'static str) {
+    let node = node(release);
+    let before = node.tree();
+
+    is(&node.agent(&["plan"]), Outcome::Planned);
+    assert_eq!(before.difference(&node.tree()), Vec::<String>::new(), "a plan changes nothing");
+
+    let first = node.agent(&["apply"]);
+    is(&first, Outcome::Ready);
+    let proof = first.proof.expect("a proof");
+    assert!(proof.handler_listed && proof.container_ran, "{proof:?}");
+    assert!(first.last_transaction.expect("a change").restarted);
+    is(&node.agent(&["verify"]), Outcome::Ready);
+
+    let pid = node.daemon();
+    let again = node.agent(&["apply"]);
+    is(&again, Outcome::Ready);
+    assert!(!again.last_transaction.expect("a run").restarted);
+
+    // Other programs come without a restart, and the ones before stay for as long as they may be wanted back.
+    node.other_programs();
+    is(&node.agent(&["verify"]), Outcome::Drifted);
+    is(&node.agent(&["apply"]), Outcome::Ready);
+    assert_eq!(node.revisions(), 2);
+    is(&node.agent(&["apply"]), Outcome::Ready);
+    assert_eq!(node.revisions(), 1);
+    assert_eq!(node.daemon(), pid, "containerd was restarted for nothing");
+
+    // Somebody writes his file anew.
+    node.write("etc/containerd/config.toml", configuration(release));
+    is(&node.agent(&["verify"]), Outcome::Drifted);
+    is(&node.agent(&["apply"]), Outcome::Ready);
+
+    is(&node.agent(&["remove"]), Outcome::Removed);
+    assert_eq!(before.difference(&node.tree()), Vec::<String>::new(), "something is left");
+    is(&node.agent(&["remove"]), Outcome::Removed);
+    assert_eq!(before.difference(&node.tree()), Vec::<String>::new(), "something is left");
+}
+
+#[test]
+fn containerd_1_7_is_changed_proved_upgraded_repaired_and_left_as_it_was() {
+    life("1.7");
+}
+
+#[test]
+fn containerd_2_1_is_changed_proved_upgraded_repaired_and_left_as_it_was() {
+    life("2.1");
+}
+
+#[test]
+fn containerd_2_4_is_changed_proved_upgraded_repaired_and_left_as_it_was() {
+    life("2.4");
+}
+
+/// Kills the agent at each of its steps in turn. After each: what containerd would read is as before or as wanted;
+/// and what was begun is undone by the guard, or finished by the next run.
+fn killed(release: &'static str) {
+    let node = node(release);
+    let (before, old) = (node.tree(), node.dump());
+    is(&node.agent(&["apply"]), Outcome::Ready);
+    let new = node.dump();
+    is(&node.agent(&["remove"]), Outcome::Removed);
+    assert_ne!(old, new);
+
+    let mut steps = 0;
+    for step in 1.. {
+        if !node.killed_at(step, &["apply"]) {
+            break;
+        }
+        steps = step;
+        let now = node.dump();
+        assert!(now == old || now == new, "killed at step {step}: between");
+        if step % 4 == 0 {
+            is(&node.agent(&["apply"]), Outcome::Ready);
+            assert_eq!(node.dump(), new, "killed at step {step}, and applied again");
+        } else {
+            node.guard();
+            assert_eq!(node.dump(), old, "killed at step {step}, and undone");
+            let wrong = before.within("etc").difference(&node.tree().within("etc"));
+            assert_eq!(wrong, Vec::<String>::new(), "killed at step {step}, and undone");
+        }
+        // Programs that were staged and are nowhere named may be left.
+        if !before.difference(&node.tree()).is_empty() {
+            is(&node.agent(&["remove"]), Outcome::Removed);
+        }
+        let wrong = before.difference(&node.tree());
+        assert_eq!(wrong, Vec::<String>::new(), "killed at step {step}, and removed");
+    }
+    assert!(steps > 20, "{steps} steps are not all");
+    eprintln!("containerd {release}: killed at {steps} steps");
+}
+
+#[test]
+fn an_agent_that_is_killed_leaves_containerd_1_7_as_before_or_as_wanted() {
+    killed("1.7");
+}
+
+#[test]
+fn an_agent_that_is_killed_leaves_containerd_2_4_as_before_or_as_wanted() {
+    killed("2.4");
+}
+
+#[test]
+fn a_removal_that_is_killed_is_finished_by_the_next() {
+    let node = node("2.1");
+    let (before, old) = (node.tree(), node.dump());
+    is(&node.agent(&["apply"]), Outcome::Ready);
+    let new = node.dump();
+    for step in 1.. {
+        let killed = node.killed_at(step, &["remove"]);
+        let now = node.dump();
+        assert!(now == old || now == new, "killed at step {step}: between");
+        is(&node.agent(&["remove"]), Outcome::Removed);
+        let wrong = before.difference(&node.tree());
+        assert_eq!(wrong, Vec::<String>::new(), "killed at step {step}, and removed");
+        if !killed {
+            assert!(step > 10, "{step} steps are not all");
+            break;
+        }
+        is(&node.agent(&["apply"]), Outcome::Ready);
+    }
+}
+
+#[test]
+fn a_guard_puts_back_what_a_dead_agent_has_not_proved() {
+    let node = node("2.4");
+    let before = node.tree();
+    // The first step at which what containerd reads is new.
+    let old = node.dump();
+    for step in 1.. {
+        assert!(node.killed_at(step, &["apply", "--guard", "3"]), "it was never changed");
+        if node.dump() != old {
+            break;
+        }
+        node.guard();
+    }
+    let end = Instant::now() + Duration::from_secs(60);
+    while before.within("etc").difference(&node.tree().within("etc")) != Vec::<String>::new() {
+        assert!(Instant::now() < end, "no guard came");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn what_cannot_be_proved_is_put_back() {
+    for release in RELEASES {
+        let node = node(release);
+        let before = node.tree();
+        let report = node.agent(&["apply", "--smoke", "wherry.test/none:1"]);
+        is(&report, Outcome::Reverted);
+        assert!(report.message.contains("none:1"), "{}", report.message);
+        assert_eq!(before.difference(&node.tree()), Vec::<String>::new(), "something is left");
+    }
+}
+
+#[test]
+fn a_configuration_that_containerd_would_not_start_on_is_not_tried_on_the_node() {
+    let node = node("2.1");
+    // It runs on what it has read; what it would read now has a default handler that is none.
+    let text = configuration("2.1").to_owned()
+        + "[plugins.\"io.containerd.cri.v1.runtime\".containerd]\ndefault_runtime_name = \"gone\"\n";
+    node.write("etc/containerd/config.toml", &text);
+    let (before, pid) = (node.tree(), node.daemon());
+    let report = node.agent(&["apply"]);
+    is(&report, Outcome::Failed);
+    assert!(report.message.contains("does not start"), "{}", report.message);
+    assert_eq!(node.daemon(), pid, "containerd was restarted");
+    let wrong = before.within("etc").difference(&node.tree().within("etc"));
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn a_report_fits_into_a_termination_message() {
+    let node = node("2.1");
+    let report = node.agent(&["plan"]);
+    assert!(report.message().len() <= wherry_report::LIMIT);
+    assert_eq!(Report::parse(&node.read("report")).expect("a report"), report);
+    let runtime = report.runtime.expect("a runtime");
+    assert_eq!((runtime.config_version, runtime.distribution.as_str()), (3, "plain"));
+}
+
+#[test]
+fn a_tree_tells_what_differs() {
+    let (a, b) = (Tree::of([("x", "1"), ("y", "1")]), Tree::of([("x", "2"), ("z", "1")]));
+    assert_eq!(a.difference(&b), ["x", "y", "z"]);
+}
