@@ -9,7 +9,6 @@ mod cache;
 mod compile;
 mod doctor;
 mod fetch;
-mod grpc;
 mod image;
 mod inspect;
 mod node;

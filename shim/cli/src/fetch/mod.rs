@@ -14,9 +14,9 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use wherry_core::image::{Descriptor, Document, MAX_PROGRAM_BYTES, Platform};
+use wherry_grpc::{Connection, Failure};
 
 use crate::args::Fetch;
-use crate::grpc::{Connection, Failure};
 use messages::{
     ContainerRequest, ContainerResponse, ImageRequest, ImageResponse, ReadRequest, ReadResponse,
 };

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
+use wherry_grpc::Connection;
+
 use crate::doctor::containerd::handlers_of_status;
 use crate::doctor::facts::{Answers, CriStatus};
-use crate::grpc::Connection;
 
 /// A daemon that has work answers in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
