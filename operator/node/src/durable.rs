@@ -25,6 +25,11 @@ pub(crate) fn point() {
     }
 }
 
+/// Where the file is that a path leads to, which may be a link.
+fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
 /// Where a file is written before it has its name. No pattern of imports takes it.
 fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -41,7 +46,7 @@ fn parent(path: &Path) -> &Path {
 
 /// A file of this content. One that is replaced keeps its owner and mode, and its name if that is a link.
 pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
-    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = &real(path);
     let told = || format!("can't write {}", path.display());
     let before = fs::metadata(path).ok();
     let new = beside(path);
@@ -76,12 +81,21 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 }
 
 /// What an earlier run has left of [`write`] when it was killed.
-pub(crate) fn tidy(path: &Path) -> Result<()> {
+pub(crate) fn tidy_file(path: &Path) -> Result<()> {
+    tidy(&real(path))
+}
+
+fn tidy(path: &Path) -> Result<()> {
     match fs::remove_file(beside(path)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error)
             .with_context(|| format!("can't remove what is left beside {}", path.display())),
         _ => Ok(()),
     }
+}
+
+/// What an earlier run has left of [`link`].
+pub(crate) fn tidy_link(path: &Path) -> Result<()> {
+    tidy(path)
 }
 
 /// A link from `path`, at once: whoever follows it finds the one or the other.

@@ -62,7 +62,7 @@ pub(crate) fn restart(daemon: &Daemon) -> Result<bool> {
 /// to him.
 pub(crate) fn undo(journal: &Journal) -> Result<()> {
     for edit in journal.files.iter().rev() {
-        durable::tidy(&edit.path)?;
+        durable::tidy_file(&edit.path)?;
         if content(&edit.path)? == edit.text.after && edit.text.after != edit.text.before {
             put(&edit.path, edit.text.before.as_deref())?;
         }
@@ -79,7 +79,7 @@ pub(crate) fn undo(journal: &Journal) -> Result<()> {
         cri::wait(&journal.daemon.address, &[], &[], READY)?;
     }
     // The other way round than it was done: nothing that containerd may be told of is missing meanwhile.
-    durable::tidy(Path::new(home::CURRENT))?;
+    durable::tidy_link(Path::new(home::CURRENT))?;
     point_to(journal.link.before.as_deref())?;
     Record::keep(journal.record.before.as_ref())?;
     revision::collect(&[], &[])?;

@@ -172,9 +172,9 @@ fn a_removal_that_is_killed_is_finished_by_the_next() {
 fn a_guard_puts_back_what_a_dead_agent_has_not_proved() {
     let node = node("2.4");
     let before = node.tree();
-    // The first step at which what containerd reads is new.
+    // A step between the change and the proof, which are eight apart.
     let old = node.dump();
-    for step in 1.. {
+    for step in (1..).step_by(6) {
         assert!(node.killed_at(step, &["apply", "--guard", "3"]), "it was never changed");
         if node.dump() != old {
             break;
@@ -198,6 +198,55 @@ fn what_cannot_be_proved_is_put_back() {
         assert!(report.message.contains("none:1"), "{}", report.message);
         assert_eq!(before.difference(&node.tree()), Vec::<String>::new(), "something is left");
     }
+}
+
+#[test]
+fn a_restart_that_is_left_to_others_is_waited_for() {
+    let node = node("2.1");
+    let (before, pid) = (node.tree(), node.daemon());
+    is(&node.agent(&["apply", "--no-restart"]), Outcome::PendingRestart);
+    is(&node.agent(&["verify"]), Outcome::PendingRestart);
+    is(&node.agent(&["apply", "--no-restart"]), Outcome::PendingRestart);
+    assert_eq!(node.daemon(), pid, "containerd was restarted");
+    node.restart();
+    is(&node.agent(&["apply", "--no-restart"]), Outcome::Ready);
+    is(&node.agent(&["verify"]), Outcome::Ready);
+
+    let pid = node.daemon();
+    is(&node.agent(&["remove", "--no-restart"]), Outcome::PendingRestart);
+    assert_eq!(node.daemon(), pid, "containerd was restarted");
+    assert_eq!(node.revisions(), 1, "containerd has the handler still, and no programs for it");
+    node.restart();
+    is(&node.agent(&["remove", "--no-restart"]), Outcome::Removed);
+    assert_eq!(before.difference(&node.tree()), Vec::<String>::new(), "something is left");
+}
+
+#[test]
+fn programs_are_not_taken_away_from_containers() {
+    let node = node("2.4");
+    is(&node.agent(&["apply"]), Outcome::Ready);
+    let with = node.tree();
+    // As containerd writes it down when it starts a shim.
+    let bundle = "run/containerd/io.containerd.runtime.v2.task/k8s.io/c1";
+    node.folder(bundle);
+    let shim = "/opt/wherry/current/containerd-shim-wherry-v1";
+    node.write(&format!("{bundle}/shim-binary-path"), shim);
+    let pod = r#"{"annotations":{"io.kubernetes.cri.sandbox-namespace":"shop","io.kubernetes.cri.sandbox-name":"cart"}}"#;
+    node.write(&format!("{bundle}/config.json"), pod);
+    let report = node.agent(&["remove"]);
+    is(&report, Outcome::InUse);
+    assert_eq!((report.in_use[0].id.as_str(), report.in_use[0].pod.as_str()), ("c1", "shop/cart"));
+    assert_eq!(with.difference(&node.tree()), Vec::<String>::new(), "something was changed");
+    is(&node.agent(&["remove", "--force"]), Outcome::Removed);
+}
+
+#[test]
+fn a_node_is_entered_from_a_container_of_a_job() {
+    let node = node("2.1");
+    is(&node.agent(&["apply"]), Outcome::Ready);
+    let report = node.agent_from_outside(&["verify"]);
+    is(&report, Outcome::Ready);
+    assert!(report.proof.expect("a proof").container_ran);
 }
 
 #[test]

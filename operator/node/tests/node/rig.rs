@@ -91,11 +91,8 @@ impl Mini {
         let restart = node.path("restart");
         fs::set_permissions(restart, fs::Permissions::from_mode(0o755)).expect("a script");
         image::write(&node.path("images.tar"));
-        node.run(&["/restart"]);
-        let address = ["/rig/ctr", "-n", "k8s.io"];
-        node.until(|node| node.try_run(&[&address[..], &["version"]].concat()).status.success());
-        let import = ["images", "import", "/images.tar"];
-        node.run(&[&address[..], &import].concat());
+        node.restart();
+        node.run(&["/rig/ctr", "-n", "k8s.io", "images", "import", "/images.tar"]);
         node
     }
 
@@ -110,6 +107,20 @@ impl Mini {
 
     pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.path(path)).expect("a file of the node")
+    }
+
+    pub(crate) fn folder(&self, path: &str) {
+        fs::create_dir_all(self.path(path)).expect("a folder of the node");
+    }
+
+    /// Has containerd started again, by who does it on this node.
+    pub(crate) fn restart(&self) {
+        self.run(&["/restart"]);
+        self.until(Mini::answers);
+    }
+
+    fn answers(&self) -> bool {
+        self.try_run(&["/rig/ctr", "-n", "k8s.io", "version"]).status.success()
     }
 
     fn programs(&self) {
@@ -164,7 +175,18 @@ impl Mini {
 
     /// Runs the agent to its end, and returns what it reports.
     pub(crate) fn agent(&self, words: &[&str]) -> Report {
-        let output = self.agent_command(words).output().expect("nsenter");
+        self.told(words, self.agent_command(words).output().expect("nsenter"))
+    }
+
+    /// As [`Mini::agent`], with the node's file system in a folder: there is none of it, and nothing of ours there.
+    pub(crate) fn agent_from_outside(&self, words: &[&str]) -> Report {
+        let mut agent = Command::new(env!("CARGO_BIN_EXE_wherry-node"));
+        agent.arg("--host-root").arg(self.path("")).arg("--programs").arg(self.path("programs"));
+        agent.args(["--smoke", "wherry.test/smoke:1"]).args(words);
+        self.told(words, agent.output().expect("the agent"))
+    }
+
+    fn told(&self, words: &[&str], output: Output) -> Report {
         let (said, log) = (String::from_utf8_lossy(&output.stdout), self.log());
         let complaint = String::from_utf8_lossy(&output.stderr);
         let report = Report::parse(&said);
