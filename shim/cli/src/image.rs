@@ -101,7 +101,9 @@ fn append(tar: &mut tar::Builder<Vec<u8>>, name: &str, content: &[u8]) -> std::i
     let mut header = tar::Header::new_gnu();
     header.set_size(content.len() as u64);
     header.set_mode(0o755);
-    (header.set_uid(0), header.set_gid(0), header.set_mtime(0));
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     tar.append_data(&mut header, name, content)
 }
 
