@@ -52,6 +52,13 @@ pub(crate) fn plan(
         write_atomically(&path, &complete)
             .map_err(|e| invalid(format!("cannot write {}: {e}", path.display())))?;
         json = complete;
+        if facts().selinux
+            && let Ok(spec) = spec::parse(&json)
+            && let Some(label) =
+                spec.linux().as_ref().and_then(|linux| linux.mount_label().as_deref())
+        {
+            crate::pod::label(pod, label)?;
+        }
     }
     let options = options::of(options)?;
     let (plan, oci_version) = match spec::parse(&json) {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::sandbox_api::CreateSandboxRequest;
+use rustix::fs::XattrFlags;
 use tokio::task::spawn_blocking;
 use wherry_core::lifecycle::{Code, Denied};
 use wherry_core::spec::pod::{self, Content, Pod, Shared};
@@ -179,11 +180,59 @@ fn put_up(draft: &Pod, shared: &Shared, written: &Written) -> Result<(), Denied>
     mount_shm(&target, bytes).map_err(|e| failed(&e))
 }
 
+/// For containers that SELinux confines to a label, as containerd labels what it makes for a pod (`SelinuxRelabel` of
+/// its mounts). The same for all containers of a pod, so that it does not matter who comes first.
+pub(crate) fn label(shared: &Shared, label: &str) -> Result<(), Denied> {
+    let files = pod::names().map(|name| shared.folder.join(name));
+    let shm = shared.shm.then(|| shared.folder.join(pod::SHM));
+    for path in files.chain(shm) {
+        rustix::fs::lsetxattr(&path, LABEL, label.as_bytes(), XattrFlags::empty()).map_err(
+            |e| {
+                let sentence = format!(
+                    "cannot label {} of the pod with {label} (linux.mountLabel): {e}",
+                    path.display()
+                );
+                Denied::new(Code::FailedPrecondition, sentence)
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// selinux(8) keeps it there.
+const LABEL: &str = "security.selinux";
+
 /// The files go with the bundle.
 fn take_down(folder: &Path, written: &Written) {
     match unmount_rootfs(&folder.join(pod::SHM)) {
         Ok(()) => written.remove(),
         // `delete` will try again.
         Err(error) => log::error!("{}", error.sentence()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_of_a_pod_have_the_label_of_its_containers() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for name in pod::names() {
+            fs::write(folder.path().join(name), "").expect("written");
+        }
+        fs::create_dir(folder.path().join(pod::SHM)).expect("made");
+        let shared = Shared { id: "p".into(), folder: folder.path().to_owned(), shm: true };
+        let wanted = "system_u:object_r:container_file_t:s0:c1,c2";
+        label(&shared, wanted).expect("labelled, as root");
+        for name in pod::names().chain([pod::SHM]) {
+            let mut found = [0; 128];
+            let size = rustix::fs::lgetxattr(folder.path().join(name), LABEL, &mut found);
+            let found = found[..size.expect("a label")].to_vec();
+            assert_eq!(String::from_utf8_lossy(&found).trim_end_matches('\0'), wanted, "{name}");
+        }
+        fs::remove_file(folder.path().join("hosts")).expect("removed");
+        let told = label(&shared, wanted).expect_err("a file is missing").to_string();
+        assert!(told.contains("hosts of the pod with system_u"), "{told}");
     }
 }

@@ -95,6 +95,11 @@ const SHM_BYTES: u64 = 64 << 20;
 const FILES: [(&str, &str); 3] =
     [("hostname", "/etc/hostname"), ("hosts", "/etc/hosts"), ("resolv.conf", "/etc/resolv.conf")];
 
+/// The pod's files, by their names in its folder.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|(name, _)| *name)
+}
+
 /// Where the shared memory is mounted, in the folder: containerd unmounts this whatever becomes of the shim
 /// (`core/runtime/v2/bundle.go`, `Delete`).
 pub const SHM: &str = "rootfs";
