@@ -17,7 +17,7 @@ wherry-node: puts Wherry on this node, proves it, and takes it off again
   wherry-node verify                looks whether the node is as wanted, and proves it by a container
   wherry-node remove [--force]      leaves the node as it was before the first apply
   wherry-node doctor                tells what it finds, and changes nothing
-  wherry-node guard [--after S]     undoes what was begun and not proved, now or in S seconds
+  wherry-node guard [--after S]     undoes what was begun and not proved, now or in S seconds (--of ID: of that journal)
 
   --host-root DIR       where the node's file system is (/)
   --programs DIR        the programs to install (/programs)
@@ -41,11 +41,11 @@ pub(crate) struct What {
     pub(crate) place: Place,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
     Ordered,
     Doctor,
-    Guard { after: Duration },
+    Guard { of: Option<String>, after: Duration },
     Help,
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn read() -> Result<What> {
                     "verify" => order.command = Command::Verify,
                     "remove" => order.command = Command::Remove,
                     "doctor" => what = Work::Doctor,
-                    "guard" => what = Work::Guard { after: Duration::ZERO },
+                    "guard" => what = Work::Guard { of: None, after: Duration::ZERO },
                     other => bail!("{other} is no work of this program\n\n{HELP}"),
                 }
             }
@@ -112,8 +112,14 @@ pub(crate) fn read() -> Result<What> {
             Long("force") => order.when_in_use = WhenInUse::Force,
             Long("report") => place.report = Some(parser.value()?.into()),
             Long("after") => {
-                let after = Duration::from_secs(parser.value()?.parse()?);
-                what = Work::Guard { after };
+                let seconds = Duration::from_secs(parser.value()?.parse()?);
+                let Work::Guard { after, .. } = &mut what else { bail!("--after is guard's") };
+                *after = seconds;
+            }
+            Long("of") => {
+                let id = parser.value()?.string()?;
+                let Work::Guard { of, .. } = &mut what else { bail!("--of is guard's") };
+                *of = Some(id);
             }
             Long("help") | Short('h') => what = Work::Help,
             other => return Err(other.unexpected()).context(HELP),

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -12,19 +12,21 @@ use crate::journal::{Journal, Stage, Supervisor};
 use crate::systemd::Systemd;
 use crate::{durable, home, lock, undo};
 
+const LOOK: Duration = Duration::from_millis(500);
+
 fn program() -> PathBuf {
     Path::new(home::TRANSACTION).join("wherry-node")
 }
 
 /// Has the guard come in so long. `own` is this program: on the node it is nowhere else.
-pub(crate) fn arm(own: &[u8], supervisor: &Supervisor, after: Duration) -> Result<()> {
+pub(crate) fn arm(own: &[u8], journal: &Journal, after: Duration) -> Result<()> {
     durable::write(&program(), own, 0o700)?;
     let program = program().display().to_string();
-    match supervisor {
+    match &journal.daemon.supervisor {
         Supervisor::Unit(_) => Systemd::connect()?.arm(&[program, "guard".into()], after)?,
         Supervisor::Command(_) => {
             let mut guard = Command::new(&program);
-            guard.args(["guard", "--after", &after.as_secs().to_string()]);
+            guard.args(["guard", "--of", &journal.id, "--after", &after.as_secs().to_string()]);
             // Its own group: it is to outlive whoever ends us.
             guard.process_group(0).env_remove("WHERRY_NODE_KILL_AT");
             guard.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -37,17 +39,23 @@ pub(crate) fn arm(own: &[u8], supervisor: &Supervisor, after: Duration) -> Resul
     Ok(())
 }
 
-/// What the guard does. Whether there was anything to undo.
-pub(crate) fn run(after: Duration) -> Result<bool> {
-    let begun = Journal::read()?.map(|journal| journal.transaction);
-    std::thread::sleep(after);
+/// What the guard does, of one journal or of any. Whether there was anything to undo.
+pub(crate) fn run(of: Option<&str>, after: Duration) -> Result<bool> {
+    let end = Instant::now() + after;
+    let is_meant = |journal: &Journal| of.is_none_or(|id| id == journal.id);
+    while Instant::now() < end {
+        // Its work came to an end, or another has begun, which has a guard of its own.
+        if !Journal::read()?.as_ref().is_some_and(is_meant) {
+            return Ok(false);
+        }
+        std::thread::sleep(LOOK);
+    }
     if !Path::new(home::HOME).exists() {
         return Ok(false);
     }
     let _lock = lock::take(lock::Wait::ForTheOther)?;
     let Some(journal) = Journal::read()? else { return Ok(false) };
-    // Of another run, which has a guard of its own.
-    if !after.is_zero() && begun.as_ref() != Some(&journal.transaction) {
+    if !is_meant(&journal) {
         return Ok(false);
     }
     if journal.stage == Stage::Proven {

@@ -13,6 +13,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,8 @@ pub(crate) enum Stage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Journal {
     pub(crate) transaction: String,
+    /// Of this journal and of no other: an order may come twice.
+    pub(crate) id: String,
     pub(crate) stage: Stage,
     /// In the order in which they are changed; undone in the other one.
     pub(crate) files: Vec<Edit>,
@@ -100,6 +103,12 @@ pub(crate) struct Known {
 }
 
 impl Journal {
+    /// For a new one.
+    pub(crate) fn id() -> String {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        format!("{}-{}", now.as_nanos(), std::process::id())
+    }
+
     fn path() -> PathBuf {
         Path::new(home::TRANSACTION).join("journal.json")
     }

@@ -61,8 +61,8 @@ fn done(what: What) -> Result<ExitCode> {
     let report = report.context("can't write the report")?;
     enter(&what.place.host_root)?;
     match what.work {
-        Work::Guard { after } => {
-            let undone = guard::run(after)?;
+        Work::Guard { of, after } => {
+            let undone = guard::run(of.as_deref(), after)?;
             println!(
                 "{}",
                 if undone { "what was not proved is undone" } else { "nothing to undo" }

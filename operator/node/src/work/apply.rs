@@ -82,6 +82,7 @@ impl Job {
         let forgets = forgets.filter(|name| !record.handlers.contains(name)).cloned().collect();
         let journal = Journal {
             transaction: self.order.transaction.clone(),
+            id: Journal::id(),
             stage: Stage::Prepared,
             files: edits,
             folders,

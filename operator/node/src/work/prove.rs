@@ -80,7 +80,7 @@ impl Job {
         let may_restart = self.order.restart.policy == RestartPolicy::Auto;
         let guarded = Duration::from_secs(u64::from(self.order.restart.guard_timeout_s));
         if may_restart {
-            guard::arm(&self.own, &journal.daemon.supervisor, guarded)?;
+            guard::arm(&self.own, journal, guarded)?;
         }
         if journal.stage == Stage::Prepared {
             commit(journal)?;

@@ -51,6 +51,7 @@ impl Job {
         }
         let journal = Journal {
             transaction: self.order.transaction.clone(),
+            id: Journal::id(),
             stage: Stage::Prepared,
             files: edits,
             folders: Vec::new(),
