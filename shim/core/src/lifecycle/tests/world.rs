@@ -31,6 +31,9 @@ pub(super) struct World {
     pub(super) holding: bool,
     pub(super) held_by: Option<u32>,
     pub(super) letting_go: bool,
+    pub(super) shut_down: bool,
+    /// Whether calls about a sandbox happen.
+    pub(super) has_pods: bool,
 }
 
 impl World {
@@ -61,6 +64,7 @@ impl World {
     }
 
     pub(super) fn pod(&mut self, call: PodCall) -> Vec<Effect> {
+        self.shut_down |= call == PodCall::Shutdown;
         self.called(Call::Pod { id: POD.into(), call })
     }
 
