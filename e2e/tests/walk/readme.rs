@@ -54,6 +54,6 @@ fn walk_through(walk: &Walk) -> Result<()> {
     }
     ensure!(said.ends_with("Hello, WASI!"), "{said}");
     at_cluster(cluster, &folder, "kubectl delete -f deploy/samples/http.yaml")?;
-    at_cluster(cluster, &folder, "kubectl wait --for=delete pod --all --timeout=60s")?;
+    at_cluster(cluster, &folder, "kubectl wait --for=delete pod --all --timeout=170s")?;
     at_cluster(cluster, &folder, "kubectl uncordon old").map(drop)
 }

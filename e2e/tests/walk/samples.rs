@@ -53,7 +53,7 @@ fn delete(walk: &Walk, samples: &[&str]) -> Result<()> {
     for sample in samples {
         kubectl(&walk.cluster, &format!("delete -f deploy/samples/{sample}.yaml"))?;
     }
-    kubectl(&walk.cluster, "wait --for=delete pod --all --timeout=60s").map(drop)
+    kubectl(&walk.cluster, "wait --for=delete pod --all --timeout=170s").map(drop)
 }
 
 fn pod(name: &str) -> Value {
@@ -89,7 +89,7 @@ fn service(walk: &Walk) -> Result<()> {
     image(cluster, "http", "http-p2")?;
     image(cluster, "fetch", "fetch")?;
     apply(walk, "http")?;
-    kubectl(cluster, "rollout status deployment/http --timeout=120s")?;
+    kubectl(cluster, "rollout status deployment/http --timeout=170s")?;
     let said = kubectl(cluster, "get --raw /api/v1/namespaces/default/services/http:http/proxy/")?;
     ensure!(said == "Hello, WASI!", "{said}");
     // The strictest level of Pod Security takes it.
