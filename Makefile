@@ -89,6 +89,12 @@ test-cluster: toolchain guests programs ## pods on a Kubernetes of two nodes, co
 	$(E2E) --test cluster
 	$(E2E) --test walk
 
+.PHONY: test-operator
+test-operator: toolchain programs ## the planner over random fleets, and the operator on a real API server (root; Kubernetes, cold 15 minutes more)
+	e2e/rig/fetch.sh cluster
+	cargo test --quiet -p wherry-report -p wherry-operator-core -p wherry-operator
+	$(E2E) --test operator
+
 # Kubernetes takes a quarter of an hour to build, once: a run that has built everything else before leaves it to the
 # next one, and says so.
 STARTED := $(shell date +%s)

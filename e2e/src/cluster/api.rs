@@ -64,6 +64,11 @@ impl Api {
         within(&self.runtime, limit, what)
     }
 
+    /// Does something beside everything else, until the end of this.
+    pub fn spawn(&self, what: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(what);
+    }
+
     pub fn client(&self) -> kube::Client {
         self.client.clone()
     }
@@ -74,8 +79,8 @@ impl Api {
         let (version, kind) = (word("apiVersion")?, word("kind")?);
         let (group, version) = version.split_once('/').unwrap_or(("", version));
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-        let global = ["Namespace", "RuntimeClass", "Node"].contains(&&*kind.kind);
-        if global {
+        let global = ["Namespace", "RuntimeClass", "Node", "WasmShim", "ShimRevision", "NodeShim"];
+        if global.contains(&&*kind.kind) {
             return Ok(Objects::all_with(self.client(), &kind));
         }
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or(NAMESPACE);

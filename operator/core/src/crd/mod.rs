@@ -41,13 +41,20 @@ pub fn definitions() -> [CustomResourceDefinition; 3] {
     })
 }
 
-/// Keeps the first line of each description: Kubernetes' own types come with pages.
+/// Keeps the first line of each description, as Kubernetes' own types come with pages, and formats that are known.
 fn shorten(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
             if let Some(Value::String(text)) = fields.get_mut("description") {
                 let line = text.find('\n').unwrap_or(text.len());
                 text.truncate(line);
+            }
+            // The API server knows no formats of numbers without a sign, and warns.
+            if fields
+                .get("format")
+                .is_some_and(|it| it.as_str().is_some_and(|it| it.starts_with("uint")))
+            {
+                fields.remove("format");
             }
             fields.values_mut().for_each(shorten);
         }

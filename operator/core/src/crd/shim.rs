@@ -186,7 +186,7 @@ pub struct Rollout {
     pub on_failure: OnFailure,
     /// For one node.
     #[serde(default = "fifteen_minutes")]
-    #[schemars(regex(pattern = "^([0-9]{1,6}(h|m|s)){1,3}$"))]
+    #[schemars(regex(pattern = "^(0ns|([0-9]{1,6}(h|m|s)){1,3})$"))]
     pub progress_deadline: Period,
     #[serde(default)]
     pub pace: Pace,
@@ -214,7 +214,7 @@ pub struct Wave {
     pub nodes: Share,
     /// How long its nodes are watched before the next wave.
     #[serde(default = "no_time")]
-    #[schemars(regex(pattern = "^([0-9]{1,6}(h|m|s)){1,3}$"))]
+    #[schemars(regex(pattern = "^(0ns|([0-9]{1,6}(h|m|s)){1,3})$"))]
     pub soak: Period,
 }
 
@@ -253,7 +253,7 @@ pub struct Window {
     /// When it opens: minute, hour, day, month, weekday.
     #[schemars(length(min = 9, max = 128))]
     pub cron: String,
-    #[schemars(regex(pattern = "^([0-9]{1,6}(h|m|s)){1,3}$"))]
+    #[schemars(regex(pattern = "^(0ns|([0-9]{1,6}(h|m|s)){1,3})$"))]
     pub duration: Period,
     /// Of the IANA database, as `Europe/Prague`.
     #[serde(default = "utc")]
@@ -268,7 +268,7 @@ pub struct Restart {
     pub policy: RestartPolicy,
     /// How long the old configuration stays ready to be put back unless the proof comes.
     #[serde(default = "three_minutes")]
-    #[schemars(regex(pattern = "^([0-9]{1,6}(h|m|s)){1,3}$"))]
+    #[schemars(regex(pattern = "^(0ns|([0-9]{1,6}(h|m|s)){1,3})$"))]
     pub guard_timeout: Period,
 }
 
@@ -279,7 +279,7 @@ pub struct Drift {
     pub action: DriftAction,
     /// How often a node is looked at that shows no change.
     #[serde(default = "a_day")]
-    #[schemars(regex(pattern = "^([0-9]{1,6}(h|m|s)){1,3}$"))]
+    #[schemars(regex(pattern = "^(0ns|([0-9]{1,6}(h|m|s)){1,3})$"))]
     pub verify_interval: Period,
 }
 

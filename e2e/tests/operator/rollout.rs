@@ -1,0 +1,152 @@
+//! From an object to a fleet and back.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use wherry_e2e::suite::{Case, For};
+
+use crate::world::{Fleet, SOON, image};
+
+pub(crate) const CASES: &[Case<Fleet>] = &[
+    ("a_fleet_is_proved_and_left_without_a_trace", For::Wherry, there_and_back),
+    ("a_bad_revision_stops_at_the_canary_and_is_rolled_back", For::Wherry, rolled_back),
+    ("a_shim_in_use_is_not_taken_away", For::Wherry, in_use),
+    ("operators_that_die_every_few_seconds_get_there", For::Wherry, failover),
+    ("a_node_that_changed_is_looked_at", For::Wherry, drift),
+];
+
+fn complete(count: usize) -> impl Fn(&Value) -> bool + Send + Sync + 'static {
+    let wanted = format!("{count}/{count}");
+    move |shim| {
+        let status = &shim["status"];
+        status["phase"] == "Complete" && status["nodes"]["summary"] == *wanted
+    }
+}
+
+fn label(case: &str) -> String {
+    format!("{case}.wherry.dev.node-restriction.kubernetes.io/shim")
+}
+
+fn node_of(name: &str) -> Value {
+    json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } })
+}
+
+fn there_and_back(fleet: &Fleet) -> Result<()> {
+    let (case, nodes) = ("there", fleet.nodes("there", 4)?);
+    let taint = json!({ "spec": { "taints": [
+        { "key": "wherry.dev/there", "value": "pending", "effect": "NoSchedule" },
+        { "key": "someone.else/there", "value": "pending", "effect": "NoSchedule" },
+    ]}});
+    fleet.api.change(&node_of(&nodes[0]), None, taint)?;
+    let shim = fleet.shim(case, &image("good"))?;
+    fleet.api.until(&shim, SOON, complete(4))?;
+    for name in &nodes {
+        let node = fleet.node(name)?;
+        ensure!(node["metadata"]["labels"][label(case)] == "ready", "{node}");
+        let told = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let ours = told.iter().find(|it| it["type"] == "wherry.dev/there");
+        ensure!(ours.is_some_and(|it| it["status"] == "True"), "{told:?}");
+        ensure!(fleet.kubelet.orders(name) == ["Apply"], "{:?}", fleet.kubelet.orders(name));
+    }
+    let taints = fleet.node(&nodes[0])?["spec"]["taints"].to_string();
+    ensure!(!taints.contains("wherry.dev") && taints.contains("someone.else"), "{taints}");
+    let class = json!({ "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": { "name": case } });
+    let found = fleet.api.get(&class)?;
+    ensure!(found["scheduling"]["nodeSelector"][label(case)] == "ready", "{found}");
+    ensure!(found["overhead"]["podFixed"]["memory"] == "4Mi", "{found}");
+    let port = if fleet.leader()? == "a" { 8081 } else { 8082 };
+    let metrics = fleet.ask(port, "/metrics")?;
+    ensure!(metrics.contains(r#"wherry_shim_nodes{shim="there",phase="ready"} 4"#), "{metrics}");
+    ensure!(fleet.ask(8081, "/readyz")?.starts_with("HTTP/1.1 200"));
+    ensure!(fleet.ask(8082, "/healthz")?.starts_with("HTTP/1.1 200"));
+    fleet.api.delete(&shim)?;
+    fleet.api.gone(&shim, SOON)?;
+    for name in &nodes {
+        ensure!(fleet.kubelet.installed(name).is_none(), "{name}");
+        let node = fleet.node(name)?;
+        ensure!(node["metadata"]["labels"][label(case)].is_null(), "{node}");
+    }
+    fleet.api.gone(&class, SOON)?;
+    let left = fleet.kubectl(&[
+        "get",
+        "nodeshims,jobs",
+        "-A",
+        "-l",
+        "wherry.dev/shim=there",
+        "-o",
+        "name",
+    ])?;
+    ensure!(left.trim().is_empty(), "{left}");
+    Ok(())
+}
+
+fn rolled_back(fleet: &Fleet) -> Result<()> {
+    let nodes = fleet.nodes("back", 3)?;
+    let shim = fleet.shim("back", &image("good"))?;
+    let good = fleet.api.until(&shim, SOON, complete(3))?["status"]["targetRevision"].clone();
+    let handlers =
+        json!([{ "name": "wherry", "runtimeClassName": "back", "options": "bad = true" }]);
+    let bad = json!([{ "op": "replace", "path": "/spec/handlers", "value": handlers }]).to_string();
+    fleet.kubectl(&["patch", "wasmshim", "back", "--type=json", "-p", &bad])?;
+    let back = fleet.api.until(&shim, SOON, |it| {
+        it["status"]["phase"] == "RolledBack" && it["status"]["nodes"]["summary"] == "3/3"
+    })?;
+    ensure!(back["status"]["lastGoodRevision"] == good, "{}", back["status"]);
+    let orders: Vec<_> = nodes.iter().map(|name| fleet.kubelet.orders(name)).collect();
+    let touched = orders.iter().filter(|orders| orders.len() > 1).count();
+    ensure!(touched == 1, "more than the canary: {orders:?}");
+    for name in &nodes {
+        ensure!(fleet.kubelet.installed(name).as_deref() == good.as_str(), "{name}");
+    }
+    Ok(())
+}
+
+fn in_use(fleet: &Fleet) -> Result<()> {
+    let nodes = fleet.nodes("used", 1)?;
+    let shim = fleet.shim("used", &image("good"))?;
+    fleet.api.until(&shim, SOON, complete(1))?;
+    fleet.kubelet.busy(&nodes[0], true);
+    fleet.api.delete(&shim)?;
+    let word =
+        ["get", "nodeshims", "-l", "wherry.dev/shim=used", "-o", "jsonpath={..status.phase}"];
+    let refused =
+        wherry_e2e::command::until(SOON, || fleet.kubectl(&word).is_ok_and(|it| it == "InUse"));
+    ensure!(refused && fleet.kubelet.installed(&nodes[0]).is_some());
+    fleet.kubelet.busy(&nodes[0], false);
+    fleet.api.gone(&shim, SOON)
+}
+
+fn failover(fleet: &Fleet) -> Result<()> {
+    let nodes = fleet.nodes("dies", 8)?;
+    let shim = fleet.shim("dies", &image("good"))?;
+    for _ in 0..3 {
+        let leader = fleet.leader()?;
+        let (name, port) = if leader == "a" { ("a", 8081) } else { ("b", 8082) };
+        fleet.kill(name)?;
+        fleet.operator(name, port)?;
+        // Another one leads when it is sure that the first does not, or the same, which is a new one.
+        std::thread::sleep(Duration::from_secs(4));
+    }
+    fleet.api.until(&shim, SOON, complete(8))?;
+    for name in &nodes {
+        ensure!(
+            fleet.kubelet.orders(name) == ["Apply"],
+            "{name}: {:?}",
+            fleet.kubelet.orders(name)
+        );
+    }
+    Ok(())
+}
+
+fn drift(fleet: &Fleet) -> Result<()> {
+    let nodes = fleet.nodes("boot", 2)?;
+    let shim = fleet.shim("boot", &image("good"))?;
+    fleet.api.until(&shim, SOON, complete(2))?;
+    let boot = json!({ "status": { "nodeInfo": { "bootID": "2" } } });
+    fleet.api.change(&node_of(&nodes[0]), Some("status"), boot)?;
+    let looked = || fleet.kubelet.orders(&nodes[0]) == ["Apply", "Verify"];
+    ensure!(wherry_e2e::command::until(SOON, looked), "{:?}", fleet.kubelet.orders(&nodes[0]));
+    ensure!(fleet.kubelet.orders(&nodes[1]) == ["Apply"]);
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! An API server with its controllers, and two operators of which one leads.
+
+use std::fs::File;
+use std::process::{Child, Command};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use wherry_e2e::cluster::api::Api;
+use wherry_e2e::cluster::control::{ADDRESS, Control, kubectl};
+use wherry_e2e::cluster::pki::Authority;
+use wherry_e2e::command;
+use wherry_e2e::place::{Network, Place};
+use wherry_e2e::rig::{self, Runtime};
+use wherry_e2e::suite::Ground;
+
+use crate::kubelet::Kubelet;
+
+pub(crate) const NAMESPACE: &str = "wherry-system";
+pub(crate) const SOON: Duration = Duration::from_secs(120);
+
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    pub(crate) api: Api,
+    pub(crate) kubelet: Kubelet,
+    operators: Mutex<Vec<(&'static str, Child)>>,
+    control: Mutex<Control>,
+    /// The last to be dropped: everything above stands in it.
+    place: Place,
+}
+
+impl Fleet {
+    pub(crate) fn new() -> Result<Fleet> {
+        let place = Place::new(Network::Own)?;
+        let lines = format!("ip link set lo up; ip addr add {ADDRESS}/24 dev lo");
+        command::run(place.command("sh").args(["-ec", &lines]), b"", SOON)?.ok()?;
+        let authority = Authority::new(&place.path("pki"))?;
+        let control = Mutex::new(Control::start(&place, &authority)?);
+        let network = File::open(format!("/proc/{}/ns/net", place.pid()))?;
+        let api = Api::new(&place.path("admin.conf"), network)?;
+        let kubelet = Kubelet::start(&api);
+        let fleet = Fleet { api, kubelet, operators: Mutex::default(), control, place };
+        fleet.furnish()?;
+        fleet.operator("a", 8081)?;
+        fleet.operator("b", 8082)?;
+        Ok(fleet)
+    }
+
+    fn furnish(&self) -> Result<()> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/crds");
+        self.kubectl(&["apply", "-f", folder])?;
+        self.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f", folder])?;
+        self.kubectl(&["create", "namespace", NAMESPACE])?;
+        let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": { "name": "default", "namespace": NAMESPACE } });
+        self.api.until(&account, SOON, |_| true)?;
+        Ok(())
+    }
+
+    pub(crate) fn operator(&self, name: &'static str, port: u16) -> Result<()> {
+        let program = rig::need(&rig::programs()?.join("wherry-operator"), "make programs")?;
+        let log = File::options().create(true).append(true).open(self.place.path(name))?;
+        let mut command = self.place.daemon(program)?;
+        command.env("KUBECONFIG", self.place.path("admin.conf"));
+        command.env("POD_NAMESPACE", NAMESPACE).env("POD_NAME", name);
+        command.env("WHERRY_LISTEN", format!("127.0.0.1:{port}"));
+        let child = command.stdout(log.try_clone()?).stderr(log).spawn().context("an operator")?;
+        self.operators.lock().expect("no holder panics").push((name, child));
+        Ok(())
+    }
+
+    /// Kills the operator of this name, as a machine that fails would.
+    pub(crate) fn kill(&self, name: &str) -> Result<()> {
+        let mut all = self.operators.lock().expect("no holder panics");
+        let index = all.iter().position(|(it, _)| *it == name).context("no such operator")?;
+        let (_, mut child) = all.remove(index);
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Who holds the Lease.
+    pub(crate) fn leader(&self) -> Result<String> {
+        let lease = json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": { "name": "wherry-operator", "namespace": NAMESPACE } });
+        let found =
+            self.api.until(&lease, SOON, |lease| lease["spec"]["holderIdentity"].is_string())?;
+        Ok(found["spec"]["holderIdentity"].as_str().unwrap_or_default().to_string())
+    }
+
+    pub(crate) fn kubectl(&self, words: &[&str]) -> Result<String> {
+        Ok(command::run(&mut kubectl(&self.place, words)?, b"", SOON)?.ok()?.stdout)
+    }
+
+    /// What an operator answers to a probe.
+    pub(crate) fn ask(&self, port: u16, path: &str) -> Result<String> {
+        let script = format!(
+            "exec 3<>/dev/tcp/127.0.0.1/{port}; \
+             printf 'GET {path} HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n' >&3; cat <&3"
+        );
+        let mut bash: Command = self.place.command("bash");
+        Ok(command::run(bash.args(["-c", &script]), b"", SOON)?.ok()?.stdout)
+    }
+
+    /// Nodes of a case, which its WasmShim selects by the name of the case.
+    pub(crate) fn nodes(&self, case: &str, count: usize) -> Result<Vec<String>> {
+        let names: Vec<String> = (0..count).map(|index| format!("{case}-{index}")).collect();
+        for name in &names {
+            self.api.create(&json!({ "apiVersion": "v1", "kind": "Node",
+                "metadata": { "name": name, "labels": { "case": case } } }))?;
+            self.kubelet.keep(name);
+            let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name }});
+            self.api.until(&node, SOON, ready)?;
+        }
+        Ok(names)
+    }
+
+    /// A WasmShim for these nodes, in two quick waves.
+    pub(crate) fn shim(&self, case: &str, image: &str) -> Result<Value> {
+        self.api.create(&shim(case, image))
+    }
+
+    pub(crate) fn node(&self, name: &str) -> Result<Value> {
+        self.api.get(&json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name }}))
+    }
+}
+
+fn ready(node: &Value) -> bool {
+    let conditions = node["status"]["conditions"].as_array();
+    conditions
+        .is_some_and(|all| all.iter().any(|it| it["type"] == "Ready" && it["status"] == "True"))
+}
+
+pub(crate) fn image(kind: &str) -> String {
+    let digest = if kind == "bad" { "b" } else { "a" }.repeat(64);
+    format!("registry.test/wherry-node@sha256:{digest}")
+}
+
+pub(crate) fn shim(case: &str, image: &str) -> Value {
+    json!({
+        "apiVersion": "wherry.dev/v1alpha1", "kind": "WasmShim", "metadata": { "name": case },
+        "spec": {
+            "artifact": { "image": image },
+            "handlers": [{ "name": "wherry", "runtimeClassName": case,
+                "podOverhead": { "memory": "4Mi" } }],
+            "nodes": { "selector": { "matchLabels": { "case": case } } },
+            "rollout": {
+                "waves": [
+                    { "name": "canary", "nodes": 1, "soak": "1s" },
+                    { "name": "rest", "nodes": "100%" },
+                ],
+                "maxUnavailable": 2,
+            },
+        },
+    })
+}
+
+impl Ground for Fleet {
+    fn runtime(&self) -> Runtime {
+        Runtime::Wherry
+    }
+
+    fn title(&self) -> String {
+        "a real API server, nodes that are not there".into()
+    }
+
+    fn finish(&self) -> Result<()> {
+        for (name, child) in self.operators.lock().expect("no holder panics").iter_mut() {
+            child.kill().context(*name)?;
+            child.wait()?;
+        }
+        self.control.lock().expect("no holder panics").stop()?;
+        let twice = self.kubelet.twice();
+        ensure!(twice.is_empty(), "nodes with two agents at once: {twice:?}");
+        Ok(())
+    }
+
+    fn log(&self) -> String {
+        let told = |name: &str| std::fs::read_to_string(self.place.path(name)).unwrap_or_default();
+        ["a", "b"].map(|name| format!("-- operator {name}\n{}", told(name))).concat()
+    }
+}

@@ -1,0 +1,356 @@
+//! What the loop writes. Every write asks first whether this process may ([`crate::lease::Fence`]).
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, anyhow};
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::node::v1::RuntimeClass;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{DeleteParams, EvictParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::runtime::events::{Event, EventType};
+use kube::{Api, Resource as _, ResourceExt as _};
+use serde_json::{Value, json};
+use tracing::{info, warn};
+use wherry_operator_core::crd::{
+    self, FIELD_MANAGER, FINALIZER, NODE_LABEL, NodeShim, NodeShimSpec, READY, RevisionSpec,
+    SHIM_LABEL, ShimRevision, WasmShim, WasmShimStatus, node_shim, proof_label, startup_taint,
+};
+use wherry_operator_core::plan::{Action, Order, conditions};
+
+use super::{Controller, view};
+use crate::agent::{self, TRANSACTION};
+use crate::class;
+
+/// How long after its Job a pod's end may be told.
+const LATE_S: i64 = 30;
+
+impl Controller {
+    fn apply() -> PatchParams {
+        PatchParams::apply(FIELD_MANAGER).force()
+    }
+
+    /// Keeps the object until its nodes are clean.
+    pub(super) async fn hold(&self, shim: &WasmShim) -> Result<()> {
+        match shim.finalizers().iter().any(|it| it == FINALIZER) {
+            true => Ok(()),
+            false => self.finalizers(shim, &[FINALIZER]).await,
+        }
+    }
+
+    /// With the object's uid: else applying to an object that is gone would make another one.
+    async fn finalizers(&self, shim: &WasmShim, all: &[&str]) -> Result<()> {
+        self.fence.check()?;
+        let patch = json!({
+            "apiVersion": WasmShim::api_version(&()), "kind": WasmShim::kind(&()),
+            "metadata": { "name": shim.name_any(), "uid": shim.uid(), "finalizers": all },
+        });
+        let api: Api<WasmShim> = Api::all(self.client.clone());
+        api.patch(&shim.name_any(), &Self::apply(), &Patch::Apply(patch)).await?;
+        Ok(())
+    }
+
+    pub(super) async fn classes(&mut self, shim: &WasmShim) -> Result<()> {
+        for class in class::classes(shim) {
+            let text = serde_json::to_string(&class).context("a RuntimeClass")?;
+            if !self.recent.applies(class.name_any(), text) {
+                continue;
+            }
+            self.fence.check()?;
+            let api: Api<RuntimeClass> = Api::all(self.client.clone());
+            let applied = api.patch(&class.name_any(), &Self::apply(), &Patch::Apply(&class)).await;
+            if applied.is_err() {
+                self.recent.unapplied(&class.name_any());
+            }
+            applied.with_context(|| format!("the RuntimeClass {}", class.name_any()))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a revision that is not there yet.
+    pub(super) async fn revision(
+        &self,
+        shim: &WasmShim,
+        name: &str,
+        spec: RevisionSpec,
+    ) -> Result<()> {
+        if self.stored_revision(name).is_some() {
+            return Ok(());
+        }
+        self.fence.check()?;
+        let mut revision = ShimRevision::new(name, spec);
+        revision.metadata.owner_references =
+            Some(shim.controller_owner_ref(&()).into_iter().collect());
+        revision.labels_mut().insert(SHIM_LABEL.into(), shim.name_any());
+        let api: Api<ShimRevision> = Api::all(self.client.clone());
+        there(api.create(&PostParams::default(), &revision).await).map(drop)
+    }
+
+    fn stored_revision(&self, name: &str) -> Option<std::sync::Arc<ShimRevision>> {
+        self.revisions.get(&kube::runtime::reflector::ObjectRef::new(name))
+    }
+
+    /// Jobs that have ended become what their nodes were observed to be, and then they go.
+    pub(super) async fn harvest(&mut self, shim: &WasmShim) -> Result<()> {
+        let pods = self.pods.state();
+        for job in
+            self.jobs.state_filter(|job| job.labels().get(SHIM_LABEL) == Some(&shim.name_any()))
+        {
+            let Some(ended) = view::ended(&job) else { continue };
+            let hash = job.labels().get(NODE_LABEL).cloned().unwrap_or_default();
+            let object = self.object(&format!("{}.{hash}", shim.name_any()));
+            let current = object.filter(|object| {
+                let seen = object.status.as_ref().and_then(|it| it.observed.as_ref());
+                job.annotations().get(TRANSACTION) == Some(&agent::transaction(object))
+                    && seen.map_or(0, |seen| seen.attempt) < object.spec.attempt
+            });
+            if let Some(object) = current
+                && let Some(node) = self.node(&object.spec.node)
+            {
+                let now = Timestamp::now();
+                let report = view::report(&pods, &job.name_any(), &agent::transaction(&object));
+                if report.is_none() && now.duration_since(ended).as_secs() < LATE_S {
+                    continue;
+                }
+                self.settle(&object, &node, report, now).await?;
+            }
+            self.fence.check()?;
+            let api: Api<Job> = Api::namespaced(self.client.clone(), &self.namespace);
+            there(api.delete(&job.name_any(), &DeleteParams::background()).await)?;
+        }
+        Ok(())
+    }
+
+    async fn settle(
+        &mut self,
+        object: &NodeShim,
+        node: &Node,
+        report: Option<wherry_report::Report>,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.fence.check()?;
+        let mut settled = object.clone();
+        self.metrics.report(report.as_ref());
+        let status = view::status(object, node, report, now);
+        info!(node = object.spec.node, phase = ?status.phase, message = status.message, "observed");
+        settled.status = Some(status);
+        let api: Api<NodeShim> = Api::all(self.client.clone());
+        let written =
+            api.replace_status(&object.name_any(), &PostParams::default(), &settled).await?;
+        self.recent.wrote(object.name_any(), written);
+        Ok(())
+    }
+
+    /// Writes the status if it is another one; gives back the object with it.
+    pub(super) async fn tell(
+        &mut self,
+        shim: &WasmShim,
+        mut status: WasmShimStatus,
+    ) -> Result<WasmShim> {
+        let was = shim.status.clone().unwrap_or_default();
+        status.conditions = conditions(&status, &was.conditions, &Time(Timestamp::now()));
+        self.metrics.status(&shim.name_any(), &status);
+        if shim.status.as_ref() == Some(&status) {
+            return Ok(shim.clone());
+        }
+        self.fence.check()?;
+        let mut told = shim.clone();
+        told.metadata.managed_fields = None;
+        told.status = Some(status.clone());
+        let api: Api<WasmShim> = Api::all(self.client.clone());
+        let written = api.replace_status(&shim.name_any(), &PostParams::default(), &told).await?;
+        if was.phase != status.phase {
+            self.publish(shim, &status).await;
+        }
+        Ok(written)
+    }
+
+    /// An event is for people: without it nothing is lost.
+    async fn publish(&self, shim: &WasmShim, status: &WasmShimStatus) {
+        let bad = status.rejected.as_ref();
+        let wave = status.wave.as_ref().map(|wave| format!(", wave {:?}", wave.name));
+        let told = bad.map(|bad| bad.message.clone()).unwrap_or_default();
+        let event = Event {
+            type_: if bad.is_some() { EventType::Warning } else { EventType::Normal },
+            reason: format!("{:?}", status.phase),
+            note: Some(format!(
+                "{} ready{} {told}",
+                status.nodes.summary,
+                wave.unwrap_or_default()
+            )),
+            action: "Rollout".into(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &shim.object_ref(&())).await {
+            warn!(error = %error, "an event was not told");
+        }
+    }
+
+    pub(super) async fn act(&mut self, shim: &WasmShim, action: &Action) -> Result<()> {
+        self.fence.check()?;
+        match action {
+            Action::Order { node, order } => self.order(shim, node, order).await,
+            Action::Job { node } => self.ensure_job(shim, node).await,
+            Action::Prove { node } => self.prove(shim, node, true).await,
+            Action::Disprove { node } => self.prove(shim, node, false).await,
+            Action::Evict { node } => self.evict(shim, node).await,
+            Action::Forget { node } => self.delete_object(&node_shim(&shim.name_any(), node)).await,
+            Action::Release => self.finalizers(shim, &[]).await,
+        }
+    }
+
+    /// Refused by the API server if anybody wrote the object in between.
+    async fn order(&mut self, shim: &WasmShim, name: &str, order: &Order) -> Result<()> {
+        let node = self.node(name).ok_or_else(|| anyhow!("there is no node {name}"))?;
+        let object = node_shim(&shim.name_any(), name);
+        let spec = NodeShimSpec {
+            shim: shim.name_any(),
+            node: name.to_string(),
+            node_uid: node.uid().unwrap_or_default(),
+            revision: order.revision.clone(),
+            action: order.action,
+            attempt: order.attempt,
+            wave: order.wave.clone(),
+        };
+        let before = self.object(&object);
+        let mut wanted = NodeShim::new(&object, spec);
+        wanted.metadata = ObjectMeta {
+            name: Some(object.clone()),
+            resource_version: before.as_ref().and_then(|it| it.resource_version()),
+            owner_references: Some(node.owner_ref(&()).into_iter().collect()),
+            ..ObjectMeta::default()
+        };
+        wanted.labels_mut().insert(SHIM_LABEL.into(), shim.name_any());
+        wanted.labels_mut().insert(NODE_LABEL.into(), crd::node_hash(name));
+        let api: Api<NodeShim> = Api::all(self.client.clone());
+        let written = match before {
+            Some(_) => api.patch(&object, &Self::apply(), &Patch::Apply(&wanted)).await?,
+            None => {
+                api.create(
+                    &PostParams {
+                        field_manager: Some(FIELD_MANAGER.into()),
+                        ..PostParams::default()
+                    },
+                    &wanted,
+                )
+                .await?
+            }
+        };
+        info!(node = name, action = ?order.action, revision = order.revision, wave = order.wave, "ordered");
+        self.metrics.ordered(order.action);
+        self.recent.wrote(object, written);
+        self.ensure_job(shim, name).await
+    }
+
+    async fn ensure_job(&mut self, shim: &WasmShim, name: &str) -> Result<()> {
+        let object = self.object(&node_shim(&shim.name_any(), name));
+        let object = object.ok_or_else(|| anyhow!("{name} has no order"))?;
+        let job = crd::job(&shim.name_any(), name, object.spec.attempt);
+        let api: Api<Job> = Api::namespaced(self.client.clone(), &self.namespace);
+        if let Some(there) = self.job(&job) {
+            // One of an earlier life of this node's object: it goes first.
+            if there.annotations().get(TRANSACTION) != Some(&agent::transaction(&object)) {
+                self::there(api.delete(&job, &DeleteParams::background()).await)?;
+            }
+            return Ok(());
+        }
+        let node = self.node(name).ok_or_else(|| anyhow!("there is no node {name}"))?;
+        let revision = self.stored_revision(&object.spec.revision);
+        let spec = match &revision {
+            Some(revision) => revision.spec.clone(),
+            // Just made, and not told yet.
+            None => crd::revision_of(&shim.name_any(), &shim.spec).1,
+        };
+        let machine = view::info(&node).machine_id;
+        let job = agent::job(shim, &object, &spec, &machine);
+        there(api.create(&PostParams::default(), &job).await).map(drop)
+    }
+
+    /// Label, condition and startup taint, each only ours.
+    async fn prove(&self, shim: &WasmShim, name: &str, proved: bool) -> Result<()> {
+        let node = self.node(name).ok_or_else(|| anyhow!("there is no node {name}"))?;
+        let (own, shim) = (shim, shim.name_any());
+        let api: Api<Node> = Api::all(self.client.clone());
+        let label = if proved { json!(READY) } else { Value::Null };
+        let mut patch = json!({ "metadata": { "labels": { proof_label(&shim): label } } });
+        if proved && view::tainted(&node, &shim) {
+            let mut taints =
+                node.spec.as_ref().and_then(|it| it.taints.clone()).unwrap_or_default();
+            taints.retain(|it| {
+                it.key != startup_taint(&shim) || it.value.as_deref() != Some(crd::PENDING)
+            });
+            // A list of taints is written whole, so nobody may have written it in between.
+            patch["metadata"]["resourceVersion"] = json!(node.resource_version());
+            patch["spec"]["taints"] = json!(taints);
+        }
+        api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        let reason = if proved { "Proved" } else { "NotProved" };
+        let target = own.status.as_ref().and_then(|it| it.target_revision.clone());
+        let condition = json!({ "status": { "conditions": [{
+            "type": crd::condition(&shim), "status": if proved { "True" } else { "False" },
+            "reason": reason, "message": target.unwrap_or_default(),
+            "lastTransitionTime": Time(Timestamp::now()), "lastHeartbeatTime": Time(Timestamp::now()),
+        }]}});
+        api.patch_status(name, &PatchParams::default(), &Patch::Strategic(condition)).await?;
+        info!(node = name, proved, "told its node");
+        Ok(())
+    }
+
+    async fn evict(&mut self, shim: &WasmShim, name: &str) -> Result<()> {
+        let object = self.object(&node_shim(&shim.name_any(), name));
+        let containers =
+            object.and_then(|it| it.status.clone()).map(|it| it.in_use).unwrap_or_default();
+        let pods: BTreeSet<&str> = containers.iter().map(|it| it.pod.as_str()).collect();
+        for (namespace, pod) in pods.iter().filter_map(|pod| pod.split_once('/')) {
+            let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+            match api.evict(pod, &EvictParams::default()).await {
+                Ok(_) => info!(node = name, namespace, pod, "evicted"),
+                // Gone, or its disruption budget is spent: the next time.
+                Err(kube::Error::Api(status)) if [404, 429].contains(&status.code) => {}
+                Err(error) => return Err(error).context(format!("{namespace}/{pod}")),
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete_object(&mut self, name: &str) -> Result<()> {
+        let api: Api<NodeShim> = Api::all(self.client.clone());
+        there(api.delete(name, &DeleteParams::default()).await)?;
+        self.recent.forget(name);
+        Ok(())
+    }
+
+    /// Revisions that nobody runs go, the oldest first.
+    pub(super) async fn collect(&self, shim: &WasmShim) -> Result<()> {
+        let name = shim.name_any();
+        let status = shim.status.clone().unwrap_or_default();
+        let mut named: BTreeSet<String> =
+            [status.target_revision, status.last_good_revision].into_iter().flatten().collect();
+        for object in self.objects.state().iter().filter(|it| it.spec.shim == name) {
+            named.insert(object.spec.revision.clone());
+            let installed = object.status.as_ref().and_then(|it| it.installed.as_ref());
+            named.extend(installed.map(|it| it.revision.clone()));
+        }
+        let free = |it: &ShimRevision| {
+            it.labels().get(SHIM_LABEL) == Some(&name) && !named.contains(&it.name_any())
+        };
+        let mut old = self.revisions.state_filter(free);
+        old.sort_by_key(|it| std::cmp::Reverse(it.creation_timestamp().map(|time| time.0)));
+        for revision in old.iter().skip(shim.spec.revision_history_limit as usize) {
+            self.fence.check()?;
+            let api: Api<ShimRevision> = Api::all(self.client.clone());
+            there(api.delete(&revision.name_any(), &DeleteParams::default()).await)?;
+        }
+        Ok(())
+    }
+}
+
+/// What was to be made is there, and what was to go is gone.
+fn there<T>(result: kube::Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

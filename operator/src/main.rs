@@ -1,0 +1,116 @@
+//! `wherry-operator`: brings Wherry to the nodes of a cluster, and takes it off again.
+//!
+//! It reads and writes the API of Kubernetes and nothing else. What is to be done is decided in
+//! `wherry-operator-core`; what is done on a node is done there by `wherry-node`.
+
+mod agent;
+mod class;
+mod control;
+mod health;
+mod lease;
+mod metrics;
+
+use std::env;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+
+use anyhow::{Context as _, Result, bail};
+use kube::Client;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+use tracing_subscriber::EnvFilter;
+
+use control::Controller;
+use health::Health;
+use lease::{Candidate, Fence};
+use metrics::Metrics;
+
+const HELP: &str = "\
+wherry-operator: brings Wherry to the nodes of a cluster, and takes it off again
+
+  POD_NAMESPACE    where its Lease and its Jobs are
+  POD_NAME         who it is, among several
+  WHERRY_LISTEN    where it answers /healthz, /readyz and /metrics (0.0.0.0:8080)
+  RUST_LOG         what it tells (info)
+  KUBECONFIG       outside a cluster
+";
+
+struct Settings {
+    namespace: String,
+    identity: String,
+    listen: SocketAddr,
+}
+
+impl Settings {
+    fn read() -> Result<Settings> {
+        let named =
+            |key: &str| env::var(key).with_context(|| format!("{key} is not set\n\n{HELP}"));
+        let listen = env::var("WHERRY_LISTEN").unwrap_or_else(|_| "0.0.0.0:8080".into());
+        Ok(Settings {
+            namespace: named("POD_NAMESPACE")?,
+            identity: named("POD_NAME")?,
+            listen: listen.parse().with_context(|| format!("WHERRY_LISTEN={listen:?}"))?,
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    if env::args().len() > 1 {
+        print!("{HELP}");
+        return ExitCode::from(2);
+    }
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().json().with_env_filter(filter).init();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.context("no runtime").and_then(|runtime| runtime.block_on(run())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!(error = format!("{error:#}"), "ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<()> {
+    let settings = Settings::read()?;
+    // Two crates below could bring a provider; one of them is told to.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        bail!("TLS has a provider already");
+    }
+    let client = Client::try_default().await.context("there is no cluster to talk to")?;
+    let (fence, metrics, health) = (Fence::default(), Metrics::new(), Health::default());
+    let mut terminated = signal(SignalKind::terminate()).context("no signals")?;
+    let mut candidate = Candidate::new(
+        client.clone(),
+        &settings.namespace,
+        settings.identity.clone(),
+        fence.clone(),
+    );
+    let lead = async {
+        // Who stands by is ready to.
+        health.ready.store(true, Ordering::Relaxed);
+        candidate.elected().await;
+        health.ready.store(false, Ordering::Relaxed);
+        metrics.leads();
+        let work = async {
+            let (namespace, identity) = (settings.namespace.clone(), settings.identity.clone());
+            let controller =
+                Controller::new(client, namespace, identity, fence, metrics.clone()).await?;
+            health.ready.store(true, Ordering::Relaxed);
+            controller.run().await
+        };
+        tokio::select! {
+            done = work => done,
+            () = candidate.lost() => bail!("the lease is lost"),
+        }
+    };
+    tokio::select! {
+        done = lead => done,
+        served = health::serve(settings.listen, health.clone(), metrics.clone()) => served,
+        _ = terminated.recv() => {
+            info!("ends as it was asked to");
+            Ok(())
+        }
+    }
+}
