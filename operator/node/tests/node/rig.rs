@@ -287,11 +287,14 @@ impl Tree {
             format!("{:?}", fs::read_link(path))
         } else if meta.is_file() {
             String::from_utf8_lossy(&fs::read(path).expect("a file")).into_owned()
-        } else {
+        } else if meta.is_dir() {
             for entry in fs::read_dir(path).expect("a folder").flatten() {
                 let below = format!("{name}/{}", entry.file_name().to_string_lossy());
                 self.add(&entry.path(), &below);
             }
+            String::new()
+        } else {
+            // A socket, as of a trial that was cut short.
             String::new()
         };
         let (mode, user, group) = (meta.mode(), meta.uid(), meta.gid());
