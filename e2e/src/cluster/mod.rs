@@ -31,7 +31,7 @@ use nix::sched::{CloneFlags, setns};
 use serde_json::{Value, json};
 
 use self::api::Api;
-use self::control::{ADDRESS, Control, SERVICES};
+use self::control::{ADDRESS, Control};
 use self::files::NODES;
 use self::node::Node;
 use self::pki::Authority;
@@ -135,17 +135,26 @@ impl Cluster {
         Ok(output.stdout.trim_end().to_string())
     }
 
-    /// Does something in the network where nodes, pods and Services have their addresses.
+    /// Does something in the network where nodes and pods have their addresses.
     pub fn in_network<T: Send>(&self, what: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        let network = File::open(format!("/proc/{}/ns/net", self.place.pid()))?;
-        thread::scope(|threads| {
-            let there = threads.spawn(|| {
-                setns(&network, CloneFlags::CLONE_NEWNET)?;
-                what()
-            });
-            there.join().map_err(|_| anyhow!("a panic in the cluster's network"))?
-        })
+        in_network_of(self.place.pid(), what)
     }
+
+    /// Does something on a node, where Services have their addresses too.
+    pub fn on_node<T: Send>(&self, what: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        in_network_of(self.nodes[0].leader, what)
+    }
+}
+
+fn in_network_of<T: Send>(pid: u32, what: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let network = File::open(format!("/proc/{pid}/ns/net"))?;
+    thread::scope(|threads| {
+        let there = threads.spawn(|| {
+            setns(&network, CloneFlags::CLONE_NEWNET)?;
+            what()
+        });
+        there.join().map_err(|_| anyhow!("a panic in another network"))?
+    })
 }
 
 /// Its kubelet says so, and the controllers have heard it.
@@ -160,7 +169,7 @@ pub fn condition<'a>(object: &'a Value, kind: &str) -> &'a str {
     found.and_then(|found| found["status"].as_str()).unwrap_or_default()
 }
 
-/// The bridge of the nodes. Services are reached by the first of them.
+/// The bridge of the nodes, and by which of them pods are reached.
 fn bridge(place: &Place) -> Result<()> {
     let mut lines = vec![
         "ip link set lo up".to_string(),
@@ -171,7 +180,6 @@ fn bridge(place: &Place) -> Result<()> {
     for node in &NODES {
         lines.push(format!("ip route add {} via {}", node.pods(), node.address()));
     }
-    lines.push(format!("ip route add {SERVICES} via {}", NODES[0].address()));
     let mut shell = place.command("sh");
     command::run(shell.args(["-ec", &lines.join("\n")]), b"", COMMAND)?.ok()?;
     Ok(())

@@ -68,6 +68,15 @@ impl Pod<'_> {
         Ok(found)
     }
 
+    /// What the node calls a process.
+    pub(crate) fn inside(&self, pid: u32) -> Result<String> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        // As this machine counts, then as the node does.
+        let number = numbers.and_then(|all| all.split_whitespace().nth(1));
+        Ok(number.context("not on a node")?.to_string())
+    }
+
     /// The process of its one container.
     pub(crate) fn process(&self) -> Result<Process> {
         let seen = self.seen()?;

@@ -1,0 +1,263 @@
+//! The pod around its containers: namespaces, names, settings, its class, and what it weighs.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use wherry_e2e::cluster::{Cluster, condition};
+use wherry_e2e::http;
+use wherry_e2e::suite::{Case, For};
+
+use crate::pod::{Object, containers, each, of, script};
+
+pub(crate) const CASES: &[Case<Cluster>] = &[
+    ("the_sandbox_is_one_small_process", For::Wherry, small),
+    ("traffic_goes_through_the_pods_own_network", For::Any, own_network),
+    ("host_network_is_the_nodes", For::Wherry, host_network),
+    ("host_pid_and_host_ipc_are_the_nodes", For::Any, host_pid),
+    ("a_host_port_leads_to_the_container", For::Wherry, host_port),
+    ("names_are_what_the_pod_says", For::Any, names),
+    ("a_host_alias_is_resolved", For::Any, alias),
+    ("sysctls_are_the_pods", For::Any, sysctls),
+    ("the_pods_own_limits_hold_its_containers", For::Any, pod_limits),
+    ("a_runtime_class_has_overhead_and_chooses_nodes", For::Any, class),
+    ("pod_security_restricted_is_accepted", For::Any, restricted),
+];
+
+/// The proportional set size of a process, in bytes.
+fn pss(pid: u32) -> Result<u64> {
+    let all = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let line = all.lines().find_map(|line| line.strip_prefix("Pss:")).context("no Pss")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+}
+
+fn small(c: &Cluster) -> Result<()> {
+    each(c, &of(&c.guest("sleep")?, &[]), |pod| {
+        pod.ready()?;
+        let main = pod.process()?.pid;
+        let others: Vec<_> = pod.processes()?.into_iter().filter(|one| one.pid != main).collect();
+        // The shim may be in the pod's cgroup too.
+        let sandbox: Vec<_> = others.iter().filter(|one| !one.name.contains("shim")).collect();
+        ensure!(sandbox.len() == 1, "{others:?}");
+        let (pid, name) = (sandbox[0].pid, &sandbox[0].name);
+        let program = fs::read_link(format!("/proc/{pid}/exe"))?;
+        ensure!(
+            program.to_string_lossy().contains("containerd-shim-wherry-v1"),
+            "{name}: {program:?}"
+        );
+        let weight = pss(pid)?;
+        ensure!(weight < 512 << 10, "{weight} bytes");
+        Ok(())
+    })
+}
+
+fn own_network(c: &Cluster) -> Result<()> {
+    each(c, &of(&c.guest("sleep")?, &[]), |pod| {
+        pod.ready()?;
+        let main = pod.process()?;
+        for kind in ["net", "ipc", "uts"] {
+            let node = fs::read_link(format!("/proc/{}/ns/{kind}", pod.node.leader))?;
+            ensure!(main.namespace(kind)? != node, "{kind}");
+        }
+        // The one that CNI made, and no other.
+        let own = main.namespace("net")?;
+        let all = pod.processes()?;
+        let sandbox = all.iter().filter(|one| !one.name.contains("shim"));
+        for one in sandbox {
+            ensure!(one.namespace("net")? == own, "{one:?}");
+        }
+        let address = pod.socket(0)?.ip().to_string();
+        let shown = pod.node.ask(&[
+            "nsenter",
+            &format!("--net=/proc/{}/ns/net", pod.inside(main.pid)?),
+            "ip",
+            "-o",
+            "-4",
+            "addr",
+        ])?;
+        ensure!(shown.contains(&address), "{shown}");
+        Ok(())
+    })
+}
+
+fn host_network(c: &Cluster) -> Result<()> {
+    let pod = of(&c.guest("http-p2")?, &[]).spec(json!({ "hostNetwork": true }));
+    let pod = pod.metadata(json!({ "annotations": { "wherry.dev/http.listen": "0.0.0.0:18080" }}));
+    each(c, &pod, |pod| {
+        pod.ready()?;
+        let at = pod.socket(18080)?;
+        ensure!(at.ip().to_string() == pod.node.about.address().to_string(), "{at}");
+        pod.cluster.in_network(|| http::listening(at))?;
+        let answer = pod.cluster.in_network(|| http::get(at, "/"))?;
+        ensure!(answer.0 == 200, "{answer:?}");
+        Ok(())
+    })
+}
+
+fn host_pid(c: &Cluster) -> Result<()> {
+    let pod = containers(json!([
+        { "name": "main", "image": c.guest("sleep")? },
+        { "name": "looks", "image": c.native()?, "args": ["sleep", "1000"] },
+    ]));
+    each(c, &pod.spec(json!({ "hostPID": true, "hostIPC": true })), |pod| {
+        pod.ready()?;
+        let first =
+            pod.cluster.ask(&["exec", &pod.name, "-c", "looks", "--", "cat", "/proc/1/comm"])?;
+        ensure!(first == "systemd", "{first}");
+        let main = pod.process()?;
+        for kind in ["pid", "ipc"] {
+            let node = fs::read_link(format!("/proc/{}/ns/{kind}", pod.node.leader))?;
+            ensure!(main.namespace(kind)? == node, "{kind}");
+        }
+        Ok(())
+    })
+}
+
+fn host_port(c: &Cluster) -> Result<()> {
+    let pod = of(&c.guest("http-p2")?, &[]);
+    let pod = pod.main(json!({ "ports": [{ "containerPort": 8080, "hostPort": 18081 }]}));
+    each(c, &pod, |pod| {
+        pod.ready()?;
+        let at = std::net::SocketAddr::from((pod.node.about.address(), 18081));
+        pod.cluster.in_network(|| http::listening(at))?;
+        ensure!(pod.cluster.in_network(|| http::get(at, "/"))?.0 == 200);
+        Ok(())
+    })
+}
+
+fn names(c: &Cluster) -> Result<()> {
+    let pod = script(c, "hostname; grep test /etc/hosts; cat /etc/resolv.conf")?;
+    let pod = pod.spec(json!({
+        "hostname": "named", "subdomain": "below", "dnsPolicy": "None",
+        "dnsConfig": { "nameservers": ["192.0.2.1"], "searches": ["a.test"], "options": [{ "name": "ndots", "value": "3" }]},
+        "hostAliases": [{ "ip": "192.0.2.7", "hostnames": ["alias.test"] }],
+    }));
+    each(c, &pod, |pod| {
+        let said = pod.said()?;
+        let wanted = [
+            "named",
+            "192.0.2.7\talias.test",
+            "search a.test",
+            "nameserver 192.0.2.1",
+            "options ndots:3",
+        ];
+        ensure!(said.lines().eq(wanted), "{said}");
+        Ok(())
+    })?;
+    // And what it says by default: the cluster's own.
+    each(c, &script(c, "cat /etc/resolv.conf; hostname")?, |pod| {
+        let said = pod.said()?;
+        let dns = wherry_e2e::cluster::files::DNS;
+        ensure!(said.contains(&format!("nameserver {dns}")), "{said}");
+        ensure!(said.contains("search default.svc.cluster.local"), "{said}");
+        ensure!(said.ends_with(&pod.name), "{said}");
+        Ok(())
+    })
+}
+
+fn alias(c: &Cluster) -> Result<()> {
+    let pod = of(&c.guest("lookup")?, &["alias.test"]);
+    let pod =
+        pod.spec(json!({ "hostAliases": [{ "ip": "192.0.2.7", "hostnames": ["alias.test"] }]}));
+    each(c, &pod, |pod| {
+        let said = pod.said()?;
+        ensure!(said == "alias.test: 192.0.2.7", "{said}");
+        Ok(())
+    })
+}
+
+fn sysctls(c: &Cluster) -> Result<()> {
+    let set = json!([
+        { "name": "net.ipv4.ip_unprivileged_port_start", "value": "79" },
+        { "name": "kernel.shm_rmid_forced", "value": "1" },
+        { "name": "net.core.somaxconn", "value": "1234" },
+    ]);
+    let pod = containers(json!([
+        { "name": "main", "image": c.guest("sleep")? },
+        { "name": "looks", "image": c.native()?, "args": ["sleep", "1000"] },
+    ]));
+    each(c, &pod.spec(json!({ "securityContext": { "sysctls": set }})), |pod| {
+        pod.ready()?;
+        let files =
+            ["net/ipv4/ip_unprivileged_port_start", "kernel/shm_rmid_forced", "net/core/somaxconn"];
+        let files = files.map(|file| format!("/proc/sys/{file}"));
+        let words =
+            ["exec", &pod.name, "-c", "looks", "--", "cat", &files[0], &files[1], &files[2]];
+        ensure!(pod.cluster.ask(&words)? == "79\n1\n1234");
+        Ok(())
+    })
+}
+
+fn pod_limits(c: &Cluster) -> Result<()> {
+    let pod = of(&c.guest("sleep")?, &[]);
+    let pod = pod.spec(json!({ "resources": { "limits": { "cpu": "500m", "memory": "128Mi" }}}));
+    each(c, &pod, |pod| {
+        pod.ready()?;
+        let folder = pod.process()?.cgroup("memory").context("in no cgroup")?;
+        let above = folder.parent().context("no pod")?;
+        let read = |name: &str| fs::read_to_string(above.join(name));
+        let limit = read("memory.limit_in_bytes").or_else(|_| read("memory.max"))?;
+        ensure!(limit.trim() == (128 << 20).to_string(), "{limit}");
+        Ok(())
+    })
+}
+
+fn class(c: &Cluster) -> Result<()> {
+    let handler = if c.runtime == wherry_e2e::rig::Runtime::Wherry { "wherry" } else { "runc" };
+    let _class = Object::new(
+        c,
+        json!({
+            "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": { "name": "chosen" },
+            "handler": handler,
+            "overhead": { "podFixed": { "cpu": "10m", "memory": "8Mi" }},
+            "scheduling": { "nodeSelector": { "e2e/containerd": "2.4" }},
+        }),
+    )?;
+    let pod = of(&c.guest("sleep")?, &[])
+        .main(json!({ "resources": { "limits": { "cpu": "100m", "memory": "64Mi" }}}));
+    // The class is asked to, not the test.
+    let pod = pod.spec(json!({ "runtimeClassName": "chosen", "nodeSelector": Value::Null }));
+    let pod = pod.on(c, c.node("new"))?;
+    let seen = pod.ready()?;
+    ensure!(seen["spec"]["nodeName"] == "new", "{seen}");
+    ensure!(seen["spec"]["overhead"] == json!({ "cpu": "10m", "memory": "8Mi" }), "{seen}");
+    let folder = pod.process()?.cgroup("memory").context("in no cgroup")?;
+    let above = folder.parent().context("no pod")?;
+    let read = |name: &str| fs::read_to_string(above.join(name));
+    let limit = read("memory.limit_in_bytes").or_else(|_| read("memory.max"))?;
+    ensure!(limit.trim() == (72 << 20).to_string(), "{limit}");
+    Ok(())
+}
+
+fn restricted(c: &Cluster) -> Result<()> {
+    let _namespace = Object::new(
+        c,
+        json!({
+            "apiVersion": "v1", "kind": "Namespace", "metadata": {
+                "name": "restricted", "labels": { "pod-security.kubernetes.io/enforce": "restricted" },
+            },
+        }),
+    )?;
+    let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "default", "namespace": "restricted" }});
+    c.api.until(&account, crate::pod::LIMIT, |_| true)?;
+    let here = json!({ "namespace": "restricted" });
+    let bare = of(&c.guest("hello")?, &[]).metadata(here.clone());
+    let refused =
+        bare.on(c, c.node("old")).err().context("a pod that claims nothing is accepted")?;
+    ensure!(format!("{refused:#}").contains("restricted"), "{refused:#}");
+    let strict = bare.spec(json!({ "securityContext": {
+        "runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": { "type": "RuntimeDefault" },
+    }}));
+    let strict = strict.main(json!({ "securityContext": {
+        "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] }, "readOnlyRootFilesystem": true,
+    }}));
+    for node in &c.nodes {
+        let pod = strict.on(c, node)?;
+        let seen = pod.ended()?;
+        ensure!(
+            seen["status"]["phase"] == "Succeeded" && condition(&seen, "Ready") == "False",
+            "{seen}"
+        );
+    }
+    Ok(())
+}
