@@ -33,7 +33,7 @@ demo: toolchain programs ## runs Wasm containers on a private containerd, beside
 	@cargo run --quiet -p wherry-e2e --bin demo
 
 .PHONY: test
-test: test-unit test-containerd conformance test-crash test-cri test-node storm-short test-upgrade test-docker test-cluster-in-time ## every suite (root; cold up to an hour, warm in minutes)
+test: test-unit test-containerd conformance test-crash test-cri storm-short test-upgrade test-docker test-cluster-in-time ## every suite (root; cold up to an hour, warm in minutes)
 
 .PHONY: test-unit
 test-unit: toolchain ## pure and kernel tests, no daemon (root; Rust)
@@ -92,6 +92,7 @@ test-cluster: toolchain guests programs ## pods on a Kubernetes of two nodes, co
 .PHONY: test-operator
 test-operator: toolchain programs ## the planner over random fleets, and the operator on a real API server (root; Kubernetes, cold 15 minutes more)
 	e2e/rig/fetch.sh cluster
+	e2e/rig/programs.sh $(HOST) wherry-operator
 	cargo test --quiet -p wherry-report -p wherry-operator-core -p wherry-operator
 	$(E2E) --test operator
 

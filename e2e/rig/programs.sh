@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# programs.sh TARGET: builds the programs as released into $CARGO_TARGET_DIR/TARGET/release.
+# programs.sh TARGET [PACKAGE…]: builds the programs as released into $CARGO_TARGET_DIR/TARGET/release, and those of
+# packages that are named like their program.
 # One package at a time: cargo unifies the features of all packages of one invocation, and the
 # guest must not get the compiler.
 set -euo pipefail
@@ -9,7 +10,7 @@ target=$1
 if [ "$target" = aarch64-unknown-linux-musl ] && [ "$(uname -m)" != aarch64 ]; then
   apt_install gcc-aarch64-linux-gnu
 fi
-for package in wherry-guest wherry-cli wherry-operator; do
+for package in wherry-guest wherry-cli "${@:2}"; do
   CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=$PWD/e2e/rig/link-static-pie.sh \
     cargo build --quiet --release --target "$target" -p "$package"
 done
@@ -17,7 +18,7 @@ done
 # other people's code, keeps its random address.
 cargo rustc --quiet --release --target "$target" -p containerd-shim-wherry --bin containerd-shim-wherry-v1 -- \
   -C relocation-model=static
-for program in containerd-shim-wherry-v1 wherry-guest wherry wherry-operator; do
+for program in containerd-shim-wherry-v1 wherry-guest wherry "${@:2}"; do
   file="${CARGO_TARGET_DIR:-target}/$target/release/$program"
   # An interpreter in the program header means it is not static, and would fail on other distributions.
   if readelf -l "$file" | grep -q INTERP; then

@@ -98,8 +98,8 @@ impl Candidate {
     async fn attempt(&mut self) -> kube::Result<bool> {
         let begun = Instant::now();
         let Some(lease) = self.leases.get_opt(NAME).await? else {
-            let mut lease = Lease::default();
-            lease.metadata = ObjectMeta { name: Some(NAME.into()), ..ObjectMeta::default() };
+            let metadata = ObjectMeta { name: Some(NAME.into()), ..ObjectMeta::default() };
+            let lease = Lease { metadata, ..Lease::default() };
             return self.write(lease, begun, false).await;
         };
         if self.seen.version != lease.metadata.resource_version {

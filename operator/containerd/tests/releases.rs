@@ -264,7 +264,8 @@ fn the_folder_that_nobody_names() {
         1.7: false
         2.1: false
         2.4: true
-    "#]].assert_eq(&told.concat());
+    "#]]
+    .assert_eq(&told.concat());
 }
 
 #[test]

@@ -134,7 +134,7 @@ pub(crate) fn report(pods: &[std::sync::Arc<Pod>], job: &str, transaction: &str)
         let state = containers.first()?.state.as_ref()?;
         Report::parse(state.terminated.as_ref()?.message.as_ref()?).ok()
     });
-    messages.filter(|report| report.transaction == transaction).last()
+    messages.filter(|report| report.transaction == transaction).next_back()
 }
 
 /// What an order came to. Without a report it failed, and the node is thought to be as it was.
