@@ -129,12 +129,12 @@ pub(crate) fn report(pods: &[std::sync::Arc<Pod>], job: &str, transaction: &str)
     let of_job = |pod: &&std::sync::Arc<Pod>| {
         pod.labels().get("batch.kubernetes.io/job-name").is_some_and(|name| name == job)
     };
-    let messages = pods.iter().filter(of_job).filter_map(|pod| {
+    let mut messages = pods.iter().filter(of_job).filter_map(|pod| {
         let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
         let state = containers.first()?.state.as_ref()?;
         Report::parse(state.terminated.as_ref()?.message.as_ref()?).ok()
     });
-    messages.filter(|report| report.transaction == transaction).next_back()
+    messages.rfind(|report| report.transaction == transaction)
 }
 
 /// What an order came to. Without a report it failed, and the node is thought to be as it was.
