@@ -1,6 +1,8 @@
 //! Nodes of each kind, in `tests/nodes`: a text with the files of one as they were, the golden text beside it with
 //! what would be done. `UPDATE_EXPECT=1` writes the golden ones anew.
 
+#![allow(clippy::disallowed_methods)] // The crate is pure; fixtures are files.
+
 use std::fmt::Write;
 use std::path::Path;
 
