@@ -33,7 +33,7 @@ demo: toolchain programs ## runs Wasm containers on a private containerd, beside
 	@cargo run --quiet -p wherry-e2e --bin demo
 
 .PHONY: test
-test: test-unit test-containerd conformance test-crash test-cri storm-short test-upgrade test-docker test-cluster-in-time ## every suite (root; cold up to an hour, warm in minutes)
+test: test-unit test-containerd conformance test-crash test-cri storm-short test-upgrade test-docker ## every suite but the cluster's (root; cold up to an hour, warm in minutes)
 
 .PHONY: test-unit
 test-unit: toolchain ## pure and kernel tests, no daemon (root; Rust)
@@ -95,16 +95,6 @@ test-operator: toolchain programs ## the planner over random fleets, and the ope
 	e2e/rig/programs.sh $(HOST) wherry-operator
 	cargo test --quiet -p wherry-report -p wherry-operator-core -p wherry-operator
 	$(E2E) --test operator
-
-# Kubernetes takes a quarter of an hour to build, once: a run that has built everything else before leaves it to the
-# next one, and says so.
-STARTED := $(shell date +%s)
-MINUTES  = $$(( ($$(date +%s) - $(STARTED)) / 60 ))
-
-.PHONY: test-cluster-in-time
-test-cluster-in-time:
-	@if [ -x $(WHERRY_RIG)/bin/kube ] || [ $(MINUTES) -lt 30 ]; then $(MAKE) --no-print-directory test-cluster; \
-	else echo "cluster: LEFT OUT, after $(MINUTES) minutes: Kubernetes is not built yet, which make test-cluster does"; fi
 
 .PHONY: test-client
 test-client: rig guests programs ## containerd's own suite, integration/client, on runc, native and wasmbox (root; RUNS="native")
