@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use oci_spec::runtime::{Hooks, Process};
-use wherry_core::lifecycle::{Code, Denied, Ended, Exit, Key, Stdio};
+use wherry_core::lifecycle::{Code, Denied, Exit, Key, Stdio};
 use wherry_core::plan::{self, Terminal};
 use wherry_core::spec;
 use wherry_sandbox::cgroup::Cgroup;
@@ -179,9 +179,6 @@ struct Born {
 }
 
 fn gone(exit: Exit) -> Denied {
-    let how = match exit.ended {
-        Ended::Code(code) => format!("ended with code {code}"),
-        Ended::Signal(signal) => format!("was killed by signal {signal}"),
-    };
+    let how = exit.ended;
     Denied::new(Code::Unknown, format!("the guest process of the exec {how} while it was set up"))
 }

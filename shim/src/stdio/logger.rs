@@ -12,7 +12,6 @@ use command_fds::{CommandFdExt, FdMapping};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use wherry_core::lifecycle::Ended;
 
 use super::{Error, unescape};
 use crate::reaper;
@@ -87,11 +86,8 @@ pub(super) fn start(
     // The command holds the parent's copies of the descriptors: closing them lets the ends be seen.
     drop(command);
     if let Err(mut how) = wait_until_ready(ready) {
-        if readable(&logger.0, Duration::ZERO) == Ok(true) {
-            how = match reaper::reap(&logger.0).ended {
-                Ended::Code(code) => format!("ended with code {code}"),
-                Ended::Signal(signal) => format!("was killed by signal {signal}"),
-            };
+        if reaper::has_ended(&logger.0) {
+            how = reaper::reap(&logger.0).ended.to_string();
         } else {
             logger.kill();
         }

@@ -1,5 +1,7 @@
 //! What happens: calls of containerd's, and reports of what was done or came about.
 
+use std::fmt;
+
 use super::{Denied, Step, Ticket};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,6 +185,16 @@ pub enum PodReport {
 pub enum Ended {
     Code(u8),
     Signal(u8),
+}
+
+/// The rest of a sentence about the process.
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ended::Code(code) => write!(f, "ended with code {code}"),
+            Ended::Signal(signal) => write!(f, "was killed by signal {signal}"),
+        }
+    }
 }
 
 impl Ended {

@@ -1,7 +1,7 @@
 //! What comes about for a task, phase by phase.
 
 use super::effect::{Answer, Effect, Notice};
-use super::event::{Ended, Exit, Report};
+use super::event::{Exit, Report};
 use super::task::{Next, Phase, Stage, Task, Undo, reply};
 use super::{Code, Denied, Step, Ticket};
 
@@ -189,12 +189,7 @@ impl Task {
     fn ended_early(&self) -> Denied {
         let how = match self.gone {
             Some((_, true)) => "was killed by the kernel for want of memory".to_owned(),
-            Some((Exit { ended: Ended::Signal(signal), .. }, false)) => {
-                format!("was killed by signal {signal}")
-            }
-            Some((Exit { ended: Ended::Code(code), .. }, false)) => {
-                format!("ended with code {code}")
-            }
+            Some((exit, false)) => exit.ended.to_string(),
             None => "ended".to_owned(),
         };
         let sentence = format!("the guest process of task {} {how} while it was set up", self.id);
