@@ -137,11 +137,12 @@ pub(crate) async fn wait_for_exec(key: Key, guest: Guest, inputs: Inputs, guests
 
 pub(crate) async fn watch_oom(id: String, watch: OomWatch, cgroup: Arc<Cgroup>, inputs: Inputs) {
     // epoll can wait for an eventfd (v1) and for inotify (v2) alike.
+    let looks = if watch.comes_before_the_count() { LOOKS } else { 1 };
     let Ok(watch) = reaper::readable(watch) else { return };
     while let Ok(mut ready) = watch.readable().await {
         ready.get_inner().clear();
         ready.clear_ready();
-        if has_killed(&cgroup).await
+        if has_killed(&cgroup, looks).await
             && inputs.send(Input::Report { id: id.clone(), report: Report::Oom }).is_err()
         {
             return;
@@ -149,14 +150,15 @@ pub(crate) async fn watch_oom(id: String, watch: OomWatch, cgroup: Arc<Cgroup>, 
     }
 }
 
-/// Whether the kernel has killed for want of memory. v1 tells that memory has run out before it looks for whom to kill,
-/// and may find nobody.
-async fn has_killed(cgroup: &Cgroup) -> bool {
-    for _ in 0..LOOKS {
+/// Whether the kernel has killed for want of memory, by so many looks: it may have found nobody to kill.
+async fn has_killed(cgroup: &Cgroup, looks: u32) -> bool {
+    for look in 1..=looks {
         if cgroup.oom_kills().is_ok_and(|kills| kills > 0) {
             return true;
         }
-        tokio::time::sleep(LOOK).await;
+        if look < looks {
+            tokio::time::sleep(LOOK).await;
+        }
     }
     false
 }

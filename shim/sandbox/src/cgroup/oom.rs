@@ -17,7 +17,7 @@ use crate::{Error, Result};
 pub struct OomWatch {
     fd: OwnedFd,
     /// v1: the kernel keeps the registration as long as this is open.
-    _control: Option<fs::File>,
+    control: Option<fs::File>,
 }
 
 impl Cgroup {
@@ -46,7 +46,7 @@ impl Cgroup {
         if self.is_v2() {
             let fd = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).doing(doing)?;
             add_watch(&fd, folder.join("memory.events"), WatchFlags::MODIFY).doing(doing)?;
-            return Ok(OomWatch { fd, _control: None });
+            return Ok(OomWatch { fd, control: None });
         }
         watch_v1(folder).doing(doing)
     }
@@ -58,7 +58,7 @@ fn watch_v1(folder: &Path) -> std::io::Result<OomWatch> {
     let control = fs::File::open(folder.join("memory.oom_control"))?;
     let line = format!("{} {}", fd.as_raw_fd(), control.as_raw_fd());
     write(&folder.join("cgroup.event_control"), &line)?;
-    Ok(OomWatch { fd, _control: Some(control) })
+    Ok(OomWatch { fd, control: Some(control) })
 }
 
 fn count(text: &str) -> u64 {
@@ -67,6 +67,12 @@ fn count(text: &str) -> u64 {
 }
 
 impl OomWatch {
+    /// v1 tells that memory has run out before it looks for whom to kill: the kill is counted a moment later. v2 tells
+    /// of the count itself.
+    pub fn comes_before_the_count(&self) -> bool {
+        self.control.is_some()
+    }
+
     /// Takes the events off, so that the descriptor waits for the next one. Never blocks.
     pub fn clear(&self) {
         let mut events = [0; 4096];
