@@ -80,7 +80,8 @@ pub(crate) fn read_only_copy(of: &Path, namespace: BorrowedFd<'_>) -> rustix::io
     Ok(tree)
 }
 
-fn namespace(ids: &Ids) -> Result<OwnedFd> {
+/// A user namespace with these mappings.
+pub(crate) fn namespace(ids: &Ids) -> Result<OwnedFd> {
     match ids {
         Ids::Mapped { uids, gids } => make(uids, gids),
         Ids::OfNamespace(path) => {
@@ -106,8 +107,9 @@ fn make(uids: &[IdMapping], gids: &[IdMapping]) -> Result<OwnedFd> {
         Ok(Side::Parent(born)) => born,
         Ok(Side::Child) => return Err(Error::Refused("the child of a clone came back".into())),
         Err(errno) => {
-            let doing = || "making a user namespace for an id-mapped mount (mounts[].uidMappings)";
-            return Err(errno).doing(|| doing().into());
+            return Err(errno).doing(|| {
+                "making a user namespace for an id-mapped mount (mounts[].uidMappings)".into()
+            });
         }
     };
     let opened = spawn::write_map(born.pid, "uid_map", uids, "uidMappings")

@@ -1,5 +1,6 @@
 //! The root file system that containerd asks for: mounted by the shim, before there is a guest.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -9,7 +10,7 @@ use rustix::mount::{
 use wherry_core::plan::{IdMapping, Ids, Recursive};
 
 use crate::error::Doing;
-use crate::idmap::{self, Maps};
+use crate::idmap;
 use crate::{Error, Result, sys};
 
 /// One mount of containerd's `CreateTaskRequest.rootfs`.
@@ -101,17 +102,11 @@ fn mapped_layers(options: &Options<'_>, ids: &Ids, target: &Path) -> Result<Vec<
             "the root file system is an overlay without layers whose ids could be mapped".into(),
         ));
     };
-    let mut maps = Maps::default();
+    let namespace = idmap::namespace(ids)?;
     let tree =
-        idmap::read_only_copy(&common, maps.namespace(ids)?).map_err(|e| cannot_map(&common, e))?;
-    rustix::mount::move_mount(
-        &tree,
-        "",
-        rustix::fs::CWD,
-        target,
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )
-    .doing(|| format!("mounting the layers of the root file system on {}", target.display()))?;
+        idmap::read_only_copy(&common, namespace.as_fd()).map_err(|e| cannot_map(&common, e))?;
+    attach(&tree, target)
+        .doing(|| format!("mounting the layers of the root file system on {}", target.display()))?;
     let moved = |layer: &str| {
         let inside = Path::new(layer).strip_prefix(&common).unwrap_or(Path::new(layer));
         target.join(inside).display().to_string()
@@ -124,22 +119,20 @@ fn mapped_layers(options: &Options<'_>, ids: &Ids, target: &Path) -> Result<Vec<
 /// Any other root is mapped as it is, over itself.
 fn map_target(target: &Path, ids: Option<&Ids>) -> Result<()> {
     let Some(ids) = ids else { return Ok(()) };
-    let mut maps = Maps::default();
-    let namespace = maps.namespace(ids)?;
+    let namespace = idmap::namespace(ids)?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_RECURSIVE;
     let tree = rustix::mount::open_tree(rustix::fs::CWD, target, flags)
         .doing(|| format!("opening the root file system {}", target.display()))?;
-    idmap::apply(&tree, namespace, Recursive::Yes).map_err(|e| cannot_map(target, e))?;
-    rustix::mount::move_mount(
-        &tree,
-        "",
-        rustix::fs::CWD,
-        target,
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )
-    .doing(|| format!("mounting the root file system on {}", target.display()))
+    idmap::apply(&tree, namespace.as_fd(), Recursive::Yes).map_err(|e| cannot_map(target, e))?;
+    attach(&tree, target).doing(|| format!("mounting the root file system on {}", target.display()))
+}
+
+/// Mounts a tree that is mounted nowhere yet.
+fn attach(tree: &OwnedFd, target: &Path) -> rustix::io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    rustix::mount::move_mount(tree, "", rustix::fs::CWD, target, flags)
 }
 
 fn cannot_map(path: &Path, errno: Errno) -> Error {
