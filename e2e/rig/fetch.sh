@@ -176,24 +176,34 @@ guests() {
   say "clang, lld and wasi-libc for the guests in C"
   apt_install clang lld libclang-rt-dev-wasm32 wasi-libc
 }
-# A root file system with systemd as PID 1, and the kernel that boots it: what machine.sh runs the suites in.
-# Debian as new as this machine, whose C library the suites were linked against.
-machine() {
-  local out=$RIG/machine suite made tree uri key
-  [ "$(uname -m)" = x86_64 ] || die "the machine is built for x86-64 only"
-  apt_install debootstrap qemu-system-x86 e2fsprogs binutils
-  suite=$(. /etc/os-release && [ "$ID" = debian ] && echo "${VERSION_CODENAME:-}") || suite=trixie
-  made="$suite $(declare -f machine machine_unit | sha256sum)"
-  [ "$(cat "$out/version" 2>/dev/null)" = "$made" ] && return
-  say "Debian $suite as a machine of its own (2 minutes)"
+
+# Debian as new as this machine, whose C library the suites and runc were linked against.
+debian_suite() {
+  (. /etc/os-release && [ "$ID" = debian ] && echo "${VERSION_CODENAME:-}") || echo trixie
+}
+
+debian_tree() { # OUT SUITE PACKAGES -> the path of a new root file system with these packages, in the folder OUT
+  local out=$1 suite=$2 tree uri key
   read -r uri key < <(debian_source)
-  [ -r "$key" ] || apt_install debian-archive-keyring
+  [ -r "$key" ] || apt_install debian-archive-keyring >&2
   mkdir -p "$out"
   tree=$(mktemp -d "$out/tree-XXXXXX")
   chmod 755 "$tree"
-  debootstrap --variant=minbase --keyring="$key" \
-    --include=systemd-sysv,dbus,udev,kmod,linux-image-cloud-amd64,iproute2,procps,openssl \
-    "$suite" "$tree" "${uri%/}" >"$out/debootstrap.log" 2>&1 || die "debootstrap: $(tail -3 "$out/debootstrap.log")"
+  debootstrap --variant=minbase --keyring="$key" --include="$3" "$suite" "$tree" "${uri%/}" \
+    >"$out/debootstrap.log" 2>&1 || die "debootstrap: $(tail -3 "$out/debootstrap.log")"
+  echo "$tree"
+}
+
+# A root file system with systemd as PID 1, and the kernel that boots it: what machine.sh runs the suites in.
+machine() {
+  local out=$RIG/machine suite made tree
+  [ "$(uname -m)" = x86_64 ] || die "the machine is built for x86-64 only"
+  apt_install debootstrap qemu-system-x86 e2fsprogs binutils
+  suite=$(debian_suite)
+  made="$suite $(declare -f machine machine_unit debian_tree | sha256sum)"
+  [ "$(cat "$out/version" 2>/dev/null)" = "$made" ] && return
+  say "Debian $suite as a machine of its own (2 minutes)"
+  tree=$(debian_tree "$out" "$suite" systemd-sysv,dbus,udev,kmod,linux-image-cloud-amd64,iproute2,procps,openssl)
   machine_unit >"$tree/etc/systemd/system/wherry-rounds.service"
   ln -s ../wherry-rounds.service "$tree/etc/systemd/system/multi-user.target.wants/"
   # They would hang up the serial port, which is the rounds'.
@@ -248,22 +258,15 @@ kube() {
 }
 
 # A root file system with systemd as PID 1, which systemd-nspawn boots as a node of a cluster: with what kubelet,
-# kube-proxy and containerd call. Debian as new as this machine, whose C library runc was linked against.
+# kube-proxy and containerd call.
 node() {
-  local out=$RIG/node suite made tree uri key
+  local out=$RIG/node suite made tree
   apt_install debootstrap systemd-container iproute2
-  suite=$(. /etc/os-release && [ "$ID" = debian ] && echo "${VERSION_CODENAME:-}") || suite=trixie
-  made="$suite $(declare -f node | sha256sum)"
+  suite=$(debian_suite)
+  made="$suite $(declare -f node debian_tree | sha256sum)"
   [ "$(cat "$out/version" 2>/dev/null)" = "$made" ] && return
   say "Debian $suite as the root of a node (1 minute)"
-  read -r uri key < <(debian_source)
-  [ -r "$key" ] || apt_install debian-archive-keyring
-  mkdir -p "$out"
-  tree=$(mktemp -d "$out/tree-XXXXXX")
-  chmod 755 "$tree"
-  debootstrap --variant=minbase --keyring="$key" \
-    --include=systemd-sysv,dbus,iproute2,iptables,kmod,procps,mount,conntrack,ethtool,socat,containernetworking-plugins,libseccomp2 \
-    "$suite" "$tree" "${uri%/}" >"$out/debootstrap.log" 2>&1 || die "debootstrap: $(tail -3 "$out/debootstrap.log")"
+  tree=$(debian_tree "$out" "$suite" systemd-sysv,dbus,iproute2,iptables,kmod,procps,mount,conntrack,ethtool,socat,containernetworking-plugins,libseccomp2)
   rm -rf "$tree"/var/cache/apt/archives/*.deb "$tree"/var/lib/apt/lists/* "$tree"/etc/{resolv.conf,machine-id}
   rm -rf --one-file-system "$out/tree"
   mv "$tree" "$out/tree"
