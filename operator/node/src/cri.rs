@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use wherry_grpc::Connection;
+use wherry_grpc::cri::{Status, StatusRequest};
 
 use messages::{
     ContainerConfig, ContainerId, ContainerStatus, Containers, CreateContainer, Created,
     Everything, ImageSpec, LinuxContainer, LinuxPod, Metadata, Namespaces, Nothing, PodConfig,
-    PodId, PodMetadata, PodSecurity, RunPod, Status, StatusRequest,
+    PodId, PodMetadata, PodSecurity, RunPod,
 };
 
 /// A daemon that has work answers in milliseconds.
@@ -70,20 +71,15 @@ impl Cri {
 
     pub(crate) fn state(&mut self) -> Result<State> {
         let told: Status = self.call("Status", &StatusRequest { verbose: true }, PATIENCE)?;
-        let conditions = told.status.unwrap_or_default().conditions;
-        let runtime = conditions.into_iter().find(|one| one.kind == "RuntimeReady");
-        let mut handlers: BTreeSet<String> =
-            told.handlers.into_iter().map(|handler| handler.name).collect();
+        let (ready, reason) = told.runtime();
         // Before 2.0 they are told only with everything else, as JSON.
-        let config = told.info.get("config").map_or("{}", String::as_str);
+        let config = told.config().unwrap_or("{}");
         let config: serde_json::Value = serde_json::from_str(config).unwrap_or_default();
         let named = config["containerd"]["runtimes"].as_object();
+        let mut handlers: BTreeSet<String> =
+            told.handlers.into_iter().map(|handler| handler.name).collect();
         handlers.extend(named.into_iter().flat_map(|named| named.keys().cloned()));
-        Ok(State {
-            ready: runtime.as_ref().is_some_and(|one| one.status),
-            reason: runtime.map(|it| format!("{} {}", it.reason, it.message)).unwrap_or_default(),
-            handlers,
-        })
+        Ok(State { ready, reason, handlers })
     }
 
     /// Containers that run, by id.

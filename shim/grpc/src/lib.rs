@@ -2,6 +2,8 @@
 //! `doc/PROTOCOL-HTTP2.md`): each message has five bytes in front of it, the status comes last, in
 //! trailers, or with the headers where there is no body.
 
+pub mod cri;
+
 use std::fmt;
 use std::io;
 use std::path::Path;

@@ -1,7 +1,5 @@
 //! Messages, with the fields that are used, by hand: generating them takes `protoc`.
 
-use std::collections::HashMap;
-
 use prost::Message;
 
 #[derive(Clone, PartialEq, Message)]
@@ -10,46 +8,6 @@ pub(super) struct Nothing {}
 /// Any list without a filter.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Everything {}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct StatusRequest {
-    #[prost(bool, tag = "1")]
-    pub(super) verbose: bool,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Status {
-    #[prost(message, optional, tag = "1")]
-    pub(super) status: Option<Conditions>,
-    #[prost(map = "string, string", tag = "2")]
-    pub(super) info: HashMap<String, String>,
-    #[prost(message, repeated, tag = "3")]
-    pub(super) handlers: Vec<Handler>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Conditions {
-    #[prost(message, repeated, tag = "1")]
-    pub(super) conditions: Vec<Condition>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Condition {
-    #[prost(string, tag = "1")]
-    pub(super) kind: String,
-    #[prost(bool, tag = "2")]
-    pub(super) status: bool,
-    #[prost(string, tag = "3")]
-    pub(super) reason: String,
-    #[prost(string, tag = "4")]
-    pub(super) message: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Handler {
-    #[prost(string, tag = "1")]
-    pub(super) name: String,
-}
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Containers {
