@@ -14,6 +14,7 @@ use containerd_shim_protos::sandbox_async::{Sandbox, create_sandbox};
 use containerd_shim_protos::ttrpc::{self, asynchronous::Service, asynchronous::TtrpcContext};
 use containerd_shim_protos::types::platform;
 use tokio::sync::mpsc;
+use wherry_core::image::Platform;
 use wherry_core::lifecycle::{Answer, Call, PodCall, PodSnapshot};
 
 use super::messages;
@@ -84,16 +85,8 @@ impl Sandbox for SandboxService {
         r: PlatformRequest,
     ) -> ttrpc::Result<PlatformResponse> {
         self.done(r.sandbox_id, PodCall::Ping).await?;
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
-        let platform = platform::Platform {
-            os: "linux".into(),
-            architecture: architecture.into(),
-            ..platform::Platform::default()
-        };
+        let Platform { os, architecture } = Platform::host();
+        let platform = platform::Platform { os, architecture, ..platform::Platform::default() };
         let platform = MessageField::some(platform);
         Ok(PlatformResponse { platform, ..PlatformResponse::default() })
     }

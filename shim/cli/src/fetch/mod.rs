@@ -78,7 +78,7 @@ async fn program(containerd: &mut Connection, target: &str) -> anyhow::Result<Op
         Document::Manifest(manifest) => return Ok(manifest.program()?.cloned()),
         Document::Index(index) => index,
     };
-    for entry in host().choose(&index) {
+    for entry in Platform::host().choose(&index) {
         let manifest = match read(containerd, &entry.digest).await {
             // Manifests of platforms that were not pulled are not there.
             Err(Failure::NotFound(_)) => continue,
@@ -91,15 +91,6 @@ async fn program(containerd: &mut Connection, target: &str) -> anyhow::Result<Op
         }
     }
     Ok(None)
-}
-
-fn host() -> Platform {
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    Platform { os: "linux".into(), architecture: architecture.into() }
 }
 
 async fn read(containerd: &mut Connection, digest: &str) -> Result<Vec<u8>, Failure> {

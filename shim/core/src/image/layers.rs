@@ -66,6 +66,19 @@ pub struct Platform {
     pub architecture: String,
 }
 
+impl Platform {
+    /// What this program was built for, as Go and the image specification name it.
+    #[must_use]
+    pub fn host() -> Platform {
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        Platform { os: "linux".into(), architecture: architecture.into() }
+    }
+}
+
 /// The fields of both documents; which of them is there tells which document it is. Media types
 /// are optional in both (image-spec, `manifest.md` and `image-index.md`).
 #[derive(Deserialize)]
