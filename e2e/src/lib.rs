@@ -15,6 +15,7 @@ pub mod containerd;
 pub mod cri;
 pub mod docker;
 pub mod exec;
+pub mod foreign;
 pub mod guests;
 pub mod http;
 pub mod image;

@@ -4,14 +4,14 @@
 //!   client-suite [--only REGEX] [runc] [native] [wasmbox]
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use wherry_e2e::client_suite::expected::{self, Row};
-use wherry_e2e::client_suite::results::{self, Case, Outcome};
-use wherry_e2e::client_suite::{Column, images};
+use wherry_e2e::client_suite::{images, results, runc_flavor};
+use wherry_e2e::foreign::report::{self, Run};
+use wherry_e2e::foreign::{Column, expected};
 use wherry_e2e::rig::{self, Version};
 use wherry_e2e::{command, rig::need};
 
@@ -42,11 +42,11 @@ fn judge() -> Result<usize> {
     for column in columns {
         let mut run = run(column, only.as_deref())?;
         run.unexplained = expected::differences(column, only.is_none(), &run.cases, &rows);
-        report(&run, &rows);
+        report::print(&run, &rows);
         runs.push(run);
     }
     if runs.len() > 1 {
-        beside_each_other(&runs);
+        report::beside_each_other(&runs);
     }
     Ok(runs.iter().map(|run| run.unexplained.len()).sum())
 }
@@ -67,20 +67,6 @@ fn arguments() -> Result<(Vec<Column>, Option<String>)> {
     Ok((columns, only))
 }
 
-struct Run {
-    column: Column,
-    cases: Vec<Case>,
-    took: Duration,
-    log: PathBuf,
-    unexplained: Vec<String>,
-}
-
-impl Run {
-    fn count(&self, outcome: Outcome) -> usize {
-        self.cases.iter().filter(|case| case.outcome == outcome).count()
-    }
-}
-
 fn run(column: Column, only: Option<&str>) -> Result<Run> {
     let client = rig::root().join("client-suite");
     need(&client.join("client.test"), "e2e/rig/fetch.sh client-suite")?;
@@ -98,7 +84,7 @@ fn run(column: Column, only: Option<&str>) -> Result<Run> {
     if let Some(only) = only {
         suite.arg(format!("-test.run={only}"));
     }
-    suite.env("RUNC_FLAVOR", column.runc_flavor());
+    suite.env("RUNC_FLAVOR", runc_flavor(column));
     suite.env("PATH", search_path(column, folder.path())?);
     suite.stdout(File::create(&log)?).stderr(File::create(log.with_extension("err"))?);
     println!("{}: running; {} tells more", column.name(), log.display());
@@ -130,46 +116,4 @@ fn search_path(column: Column, folder: &Path) -> Result<String> {
     let mut path: Vec<String> = rig.iter().map(|folder| folder.display().to_string()).collect();
     path.push("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_string());
     Ok(path.join(":"))
-}
-
-fn report(run: &Run, rows: &[Row]) {
-    println!(
-        "{}: {} passed, {} failed, {} skipped, {} unfinished of {} in {:.0} s",
-        run.column.name(),
-        run.count(Outcome::Pass),
-        run.count(Outcome::Fail),
-        run.count(Outcome::Skip),
-        run.count(Outcome::Unfinished),
-        run.cases.len(),
-        run.took.as_secs_f64(),
-    );
-    for case in run.cases.iter().filter(|case| case.outcome != Outcome::Pass) {
-        let why = rows.iter().find(|row| row.is_of(case)).map(|row| row.why.as_str());
-        println!("  {:<10} {}: {}", case.outcome.name(), case.name, why.unwrap_or("unexplained"));
-    }
-    for difference in &run.unexplained {
-        println!("  unexplained: {difference}");
-    }
-    println!("  all of it: {}", run.log.display());
-}
-
-/// What does not end the same everywhere.
-fn beside_each_other(runs: &[Run]) {
-    println!("\nNot the same in all columns:");
-    let outcome = |run: &Run, name: &str| {
-        run.cases.iter().find(|case| case.name == name).map_or("-", |case| case.outcome.name())
-    };
-    let mut names: Vec<&str> =
-        runs.iter().flat_map(|run| &run.cases).map(|case| case.name.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    let heads: Vec<_> = runs.iter().map(|run| format!("{:<10}", run.column.name())).collect();
-    println!("  {} test", heads.join(" "));
-    for name in names {
-        let outcomes: Vec<_> = runs.iter().map(|run| outcome(run, name)).collect();
-        if outcomes.iter().any(|one| *one != outcomes[0]) {
-            let cells: Vec<_> = outcomes.iter().map(|one| format!("{one:<10}")).collect();
-            println!("  {} {name}", cells.join(" "));
-        }
-    }
 }

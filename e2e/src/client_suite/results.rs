@@ -2,39 +2,7 @@
 
 use std::collections::BTreeMap;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outcome {
-    Pass,
-    Fail,
-    Skip,
-    /// It was started, and the program ended before the test did.
-    Unfinished,
-}
-
-impl Outcome {
-    pub fn name(self) -> &'static str {
-        match self {
-            Outcome::Pass => "pass",
-            Outcome::Fail => "fail",
-            Outcome::Skip => "skip",
-            Outcome::Unfinished => "unfinished",
-        }
-    }
-
-    pub fn named(name: &str) -> Option<Outcome> {
-        let all = [Outcome::Pass, Outcome::Fail, Outcome::Skip, Outcome::Unfinished];
-        all.into_iter().find(|outcome| outcome.name() == name)
-    }
-}
-
-/// One test, or one case of a test that has some.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Case {
-    pub name: String,
-    pub outcome: Outcome,
-    /// What the test itself said: its `t.Fatal`, `t.Error` and `t.Skip`, not the logs that it passed on.
-    pub message: String,
-}
+use crate::foreign::{Case, Outcome};
 
 /// Reads the output. A test with cases is left out, since its cases say all; unless it failed for itself.
 pub fn read(output: &str) -> Vec<Case> {

@@ -1,11 +1,10 @@
 //! The table of what does not pass and why, and what differs from it.
 //!
-//! The table is the one in `CLIENT-SUITE.md`: what people read is what is compared.
+//! A table in a document is read: what people read is what is compared.
 
 use anyhow::{Context, Result, bail};
 
-use super::Column;
-use super::results::{Case, Outcome};
+use super::{Case, Column, Outcome};
 
 /// What a cell allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
