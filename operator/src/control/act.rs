@@ -325,8 +325,9 @@ impl Controller {
     pub(super) async fn collect(&self, shim: &WasmShim) -> Result<()> {
         let name = shim.name_any();
         let status = shim.status.clone().unwrap_or_default();
-        let mut named: BTreeSet<String> =
-            [status.target_revision, status.last_good_revision].into_iter().flatten().collect();
+        let kept =
+            [status.target_revision, status.last_good_revision, status.previous_good_revision];
+        let mut named: BTreeSet<String> = kept.into_iter().flatten().collect();
         for object in self.objects.state().iter().filter(|it| it.spec.shim == name) {
             named.insert(object.spec.revision.clone());
             let installed = object.status.as_ref().and_then(|it| it.installed.as_ref());

@@ -3,17 +3,14 @@
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Node, NodeSystemInfo, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
-use kube::core::{Selector, SelectorExt as _};
 use wherry_operator_core::crd::{
-    self, ControlPlane, HOLD, NodeShim, NodeShimStatus, Observation, PENDING, READY, WasmShim,
-    proof_label, startup_taint,
+    self, HOLD, NodeShim, NodeShimStatus, Observation, PENDING, READY, WasmShim, proof_label,
+    startup_taint,
 };
 use wherry_operator_core::plan::{self, Decided};
 use wherry_report::{Outcome, Report};
-
-const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 
 /// Keeps of a node what is read here: a whole one has 10 to 40 KB, most of them names of images.
 pub(crate) fn strip_node(node: &mut Node) {
@@ -50,16 +47,8 @@ pub(crate) fn strip_job(job: &mut Job) {
     job.spec = None;
 }
 
-/// A selector that cannot be understood selects nothing; the schema lets none through.
-fn selects(selector: &LabelSelector, node: &Node) -> bool {
-    Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(node.labels()))
-}
-
 pub(crate) fn selected(shim: &WasmShim, node: &Node) -> bool {
-    let nodes = &shim.spec.nodes;
-    let control_plane = node.labels().contains_key(CONTROL_PLANE);
-    let allowed = nodes.control_plane == ControlPlane::Include || !control_plane;
-    allowed && selects(&nodes.selector, node)
+    shim.spec.nodes.select(node.labels())
 }
 
 /// A node as the planner reads it.

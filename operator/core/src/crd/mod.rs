@@ -13,6 +13,7 @@
 mod names;
 mod node;
 mod revision;
+mod select;
 mod share;
 mod shim;
 mod status;

@@ -23,6 +23,10 @@ pub const APPROVED: &str = "wherry.dev/approved-revision";
 /// On a `WasmShim`: a new value makes a revision that was rolled back be tried once more.
 pub const RETRY: &str = "wherry.dev/retry";
 
+/// On a `WasmShim`: a revision that its administrator gives up, as if it had spent its budget. The nodes that have it
+/// go back to the last good one.
+pub const GIVEN_UP: &str = "wherry.dev/given-up-revision";
+
 /// The value of [`proof_label`].
 pub const READY: &str = "ready";
 

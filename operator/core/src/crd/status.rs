@@ -18,7 +18,10 @@ pub struct WasmShimStatus {
     /// The last that every wave of a rollout ended with: what a rollback goes to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_good_revision: Option<String>,
-    /// A revision that spent its budget. No node gets it.
+    /// What that was before: where a rollback goes that its administrator asks for when all waves are over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_good_revision: Option<String>,
+    /// A revision that spent its budget, or was given up. No node gets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<Rejected>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

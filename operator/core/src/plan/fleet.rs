@@ -7,8 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use wherry_report::{Outcome, WhenInUse};
 
 use crate::crd::{
-    self, APPROVED, Approval, DriftAction, Mode, OnFailure, Pace, Period, RETRY, Rejected, Retry,
-    Rollout, WasmShim, WasmShimStatus, revision_of,
+    self, APPROVED, Approval, DriftAction, GIVEN_UP, Mode, OnFailure, Pace, Period, RETRY,
+    Rejected, Retry, Rollout, WasmShim, WasmShimStatus, revision_of,
 };
 
 use super::node::{Node, failed, retry_at};
@@ -93,6 +93,11 @@ impl<'a> View<'a> {
             Approval::Automatic => true,
             Approval::Manual => self.established() || self.annotation(APPROVED) == self.target,
         }
+    }
+
+    /// Its administrator wants nothing of the target any more.
+    pub(super) fn given_up(&self) -> bool {
+        self.annotation(GIVEN_UP) == self.target
     }
 
     /// Nothing of ours is on the node, or nobody can tell.
@@ -287,6 +292,10 @@ impl<'a> View<'a> {
 
     /// Why the target must not go any further, if so.
     pub(super) fn rejected(&self) -> Option<Rejected> {
+        if self.given_up() && self.mode() == Mode::Managed {
+            let message = "its administrator gave it up".to_string();
+            return Some(Rejected { revision: self.target.clone(), message });
+        }
         let retry = self.retry();
         if let Some(was) = &self.was.rejected
             && was.revision == self.target
@@ -325,7 +334,8 @@ impl<'a> View<'a> {
     /// Back to what was good, for the nodes that are to go there, and for new ones.
     pub(super) fn rollback(&self, room: &mut Room, actions: &mut Vec<Action>) {
         let Some(good) = &self.was.last_good_revision else { return };
-        if self.deleting() || self.spec().on_failure == OnFailure::Pause || *good == self.target {
+        let stays = self.spec().on_failure == OnFailure::Pause && !self.given_up();
+        if self.deleting() || stays || *good == self.target {
             return;
         }
         let all = rolls_all_back(self.spec().on_failure);
@@ -333,8 +343,12 @@ impl<'a> View<'a> {
             let useless = |outcome| failed(outcome) || outcome == Outcome::Drifted;
             let bad = node.known_of(&self.target).is_some_and(|seen| useless(seen.outcome));
             let new = node.known().is_none();
-            let at = node.decided.as_ref().is_some_and(|last| last.revision == *good);
-            if (bad || new || (all && node.started(&self.target))) && (new || !at) {
+            let decided = |revision: &str| {
+                node.decided.as_ref().is_some_and(|last| last.revision == revision)
+            };
+            let back =
+                (all && node.started(&self.target)) || (self.given_up() && decided(&self.target));
+            if (bad || new || back) && (new || !decided(good)) {
                 let order = (crd::Action::Install, good.as_str(), "");
                 room.order(node, order, Urgency::Now, actions);
             }

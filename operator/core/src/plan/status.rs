@@ -13,21 +13,20 @@ const FAILURES: usize = 10;
 
 impl View<'_> {
     pub(super) fn status(&self, rejected: Option<Rejected>, open: bool) -> WasmShimStatus {
-        let was = self.was();
         let nodes = self.counts(rejected.is_some());
         let stage = self.stage();
         let waves = &self.shim().spec.rollout.waves;
         let started = self.nodes().iter().any(|node| node.started(&self.target));
         let moves = self.mode() == Mode::Managed && rejected.is_none() && !self.deleting();
         let good = moves && started && stage.wave == waves.len();
-        let last_good =
-            if good { Some(self.target.clone()) } else { was.last_good_revision.clone() };
+        let (last_good, previous_good) = self.good(good, rejected.is_some());
         let wave = waves.get(stage.wave).filter(|_| moves && !self.established());
         WasmShimStatus {
             observed_generation: self.shim().metadata.generation.unwrap_or_default(),
             phase: self.phase(&nodes, rejected.is_some(), open),
             target_revision: Some(self.target.clone()),
             last_good_revision: last_good,
+            previous_good_revision: previous_good,
             retry: self.retry(),
             rejected,
             wave: wave.map(|wave| WaveStatus {
@@ -39,6 +38,17 @@ impl View<'_> {
             nodes,
             failures: self.failures(),
             conditions: Vec::new(),
+        }
+    }
+
+    /// The last good revision and the one before it, the target being good now or rejected.
+    fn good(&self, good: bool, rejected: bool) -> (Option<String>, Option<String>) {
+        let was = self.was();
+        match was.last_good_revision == Some(self.target.clone()) {
+            // It was good, and is none any more.
+            true if rejected => (was.previous_good_revision.clone(), None),
+            false if good => (Some(self.target.clone()), was.last_good_revision.clone()),
+            _ => (was.last_good_revision.clone(), was.previous_good_revision.clone()),
         }
     }
 

@@ -22,6 +22,8 @@ enum Event {
     /// Another spec, and the nodes on which it fails.
     Change(u64, usize),
     Pace(Pace),
+    /// The administrator gives the target up, or takes that back.
+    GiveUp(bool),
     /// Somebody takes the shim off the node.
     Meddle(usize),
 }
@@ -40,6 +42,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (1..4_u64, prop_oneof![Just(0), Just(usize::MAX), Just(4), Just(1)])
             .prop_map(|(number, bits)| Event::Change(number, bits)),
         1 => prop_oneof![Just(Pace::Paused), Just(Pace::Running)].prop_map(Event::Pace),
+        1 => any::<bool>().prop_map(Event::GiveUp),
         1 => node.prop_map(Event::Meddle),
     ]
 }
@@ -95,6 +98,11 @@ impl Event {
                 world.bad.entry(target).or_insert(*bits);
             }
             Event::Pace(pace) => world.shim.spec.rollout.pace = *pace,
+            Event::GiveUp(true) => world.annotate(crd::GIVEN_UP, &world.target()),
+            Event::GiveUp(false) => {
+                world.annotate(crd::GIVEN_UP, "");
+                world.annotate(crd::RETRY, &now.to_string());
+            }
             Event::Meddle(node) => world.machines[at(node)].installed = None,
         }
     }
@@ -129,6 +137,12 @@ fn order_is_allowed(
     prop_assert!(machine.node.ready, "a node that is not ready is left alone");
     prop_assert!(machine.job.is_none() && machine.under_way().is_none(), "one thing at a time");
     let last_good = status.last_good_revision.as_ref() == Some(&order.revision);
+    if order.action == crd::Action::Install {
+        prop_assert!(
+            !given_up(world) || order.revision != world.target(),
+            "what was given up goes nowhere"
+        );
+    }
     let rejected = status.rejected.as_ref().map(|it| it.revision.as_str());
     if order.action == crd::Action::Install {
         prop_assert!(machine.node.selected && world.shim.metadata.deletion_timestamp.is_none());
@@ -210,6 +224,11 @@ fn settle(world: &mut World, minutes: usize) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+fn given_up(world: &World) -> bool {
+    let annotations = world.shim.metadata.annotations.clone().unwrap_or_default();
+    annotations.get(crd::GIVEN_UP) == Some(&world.target())
+}
+
 fn converged(world: &World) -> Result<(), TestCaseError> {
     let status = world.status();
     let target = world.target();
@@ -226,6 +245,15 @@ fn converged(world: &World) -> Result<(), TestCaseError> {
             None if world.bad.get(&target).is_none_or(|bits| *bits == 0) => {
                 prop_assert!(at_target && node.proved, "{machine:?} {status:?}");
                 prop_assert_eq!(machine.installed.as_ref(), Some(&target));
+            }
+            // Where the good one works, every node is back at it.
+            Some(rejected) if given_up(world) && status.last_good_revision.is_some() => {
+                prop_assert_ne!(status.last_good_revision.as_ref(), Some(&rejected.revision));
+                let good = status.last_good_revision.as_ref().expect("it is");
+                if world.bad.get(good).is_none_or(|bits| *bits == 0) {
+                    prop_assert_eq!(machine.installed.as_ref(), Some(good), "{:?}", status);
+                    prop_assert!(node.proved, "{machine:?} {status:?}");
+                }
             }
             Some(_) if rolls_back(world) && status.last_good_revision.is_some() => {
                 let bad = seen.is_some_and(|seen| seen.outcome == Outcome::Reverted);

@@ -123,6 +123,46 @@ fn all_nodes_go_back_if_that_is_asked_for() {
 }
 
 #[test]
+fn what_an_administrator_gives_up_goes_back_everywhere_even_where_it_was_good() {
+    let mut world = installed(4);
+    world.shim.spec = spec(2);
+    world.shim.spec.rollout.max_unavailable = Share::Count(2);
+    world.shim.spec.rollout.on_failure = OnFailure::Pause;
+    for _ in 0..60 {
+        world.step();
+    }
+    assert_eq!(world.status().last_good_revision, Some(world.target()));
+    let target = world.target();
+    world.annotate(crd::GIVEN_UP, &target);
+    check(
+        &mut world,
+        20,
+        expect![[r#"
+            04:21 n0 Install a
+            04:21 n1 Install a
+            04:23 n2 Install a
+            04:23 n3 Install a
+            RolledBack  4/4
+        "#]],
+    );
+    assert_eq!(world.status().previous_good_revision, None);
+    // It is let on again by the same waves as anything new.
+    world.annotate(crd::GIVEN_UP, "");
+    world.annotate(crd::RETRY, "now");
+    check(
+        &mut world,
+        60,
+        expect![[r#"
+            04:40 n0 Install b canary
+            04:52 n1 Install b rest
+            04:52 n2 Install b rest
+            04:54 n3 Install b rest
+            Complete  4/4
+        "#]],
+    );
+}
+
+#[test]
 fn a_zone_is_not_taken_at_once() {
     let mut world = World::new(6, 2);
     let rollout = &mut world.shim.spec.rollout;
