@@ -1,7 +1,7 @@
 //! `/healthz`, `/readyz` and `/metrics`.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,8 +24,14 @@ pub(crate) struct Health {
 }
 
 pub(crate) async fn serve(address: SocketAddr, health: Health, metrics: Metrics) -> Result<()> {
-    let listener =
-        TcpListener::bind(address).await.with_context(|| format!("can't listen at {address}"))?;
+    let listener = match TcpListener::bind(address).await {
+        // Of both families where the machine has both, else of the one that it has.
+        Err(_) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    };
+    let listener = listener.with_context(|| format!("can't listen at {address}"))?;
     info!(address = %listener.local_addr()?, "listens");
     loop {
         let (stream, _) = listener.accept().await.context("no more connections")?;

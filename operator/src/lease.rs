@@ -21,7 +21,8 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use tracing::{info, warn};
 
-const NAME: &str = "wherry-operator";
+/// The Lease, and what else is named by it.
+pub(crate) const NAME: &str = "wherry-operator";
 /// How long a holder that says nothing is still one.
 const LENGTH: Duration = Duration::from_secs(15);
 /// How long a leader writes after its last word.

@@ -9,6 +9,7 @@ mod control;
 mod health;
 mod lease;
 mod metrics;
+mod tool;
 
 use std::env;
 use std::net::SocketAddr;
@@ -25,9 +26,15 @@ use control::Controller;
 use health::Health;
 use lease::{Candidate, Fence};
 use metrics::Metrics;
+use tool::Tool;
 
 const HELP: &str = "\
 wherry-operator: brings Wherry to the nodes of a cluster, and takes it off again
+
+wherry-operator                          does so, from now on
+wherry-operator apply FILE               writes the WasmShim of a file (JSON)
+wherry-operator check NAMESPACE          tells whether an operator leads there, and how its WasmShims are
+wherry-operator uninstall NAME SECONDS   takes a WasmShim off its nodes, unless pods run by it
 
   POD_NAMESPACE    where its Lease and its Jobs are
   POD_NAME         who it is, among several
@@ -56,14 +63,29 @@ impl Settings {
 }
 
 fn main() -> ExitCode {
-    if env::args().len() > 1 {
-        print!("{HELP}");
-        return ExitCode::from(2);
+    let words: Vec<String> = env::args().skip(1).collect();
+    if words.is_empty() {
+        return until_its_end(serve());
     }
+    match Tool::parse(&words) {
+        Some(tool) => match on_this_thread(tool.run()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error:#}");
+                ExitCode::FAILURE
+            }
+        },
+        None => {
+            print!("{HELP}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn until_its_end(work: impl Future<Output = Result<()>>) -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().json().with_env_filter(filter).init();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime.context("no runtime").and_then(|runtime| runtime.block_on(run())) {
+    match on_this_thread(work) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!(error = format!("{error:#}"), "ends");
@@ -72,13 +94,23 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run() -> Result<()> {
-    let settings = Settings::read()?;
+fn on_this_thread(work: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("no runtime")?.block_on(work)
+}
+
+/// Of the cluster that this is a pod of, or that `KUBECONFIG` names.
+async fn client() -> Result<Client> {
     // Two crates below could bring a provider; one of them is told to.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         bail!("TLS has a provider already");
     }
-    let client = Client::try_default().await.context("there is no cluster to talk to")?;
+    Client::try_default().await.context("there is no cluster to talk to")
+}
+
+async fn serve() -> Result<()> {
+    let settings = Settings::read()?;
+    let client = client().await?;
     let (fence, metrics, health) = (Fence::default(), Metrics::new(), Health::default());
     let mut terminated = signal(SignalKind::terminate()).context("no signals")?;
     let mut candidate = Candidate::new(
