@@ -1,17 +1,16 @@
 //! Packs images as OCI layouts in a tar file, in every form that people use, and broken on purpose.
 
 use std::fs;
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use wherry_layout::{Layer, Member};
 
-pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-pub(crate) const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-pub(crate) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
-const OCI_LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+pub use wherry_layout::sha256;
+pub(crate) use wherry_layout::{Blobs, CONFIG, INDEX, LAYER};
+
 const WASM_CONFIG: &str = "application/vnd.wasm.config.v0+json";
 const WASM_LAYER: &str = "application/wasm";
 
@@ -93,7 +92,10 @@ impl Recipe {
     pub fn pack(self, tar: &Path) -> Result<Image> {
         let mut blobs = Blobs::default();
         let (descriptor, chain_id) = self.add_to(&mut blobs)?;
-        blobs.write(tar, descriptor, &self.reference)?;
+        let member = Member::only(descriptor, &self.reference);
+        let told = || tar.display().to_string();
+        let file = BufWriter::new(fs::File::create(tar).with_context(told)?);
+        blobs.write_archive(file, &[member], architecture()).with_context(told)?;
         Ok(Image {
             reference: self.reference,
             tar: tar.to_path_buf(),
@@ -114,10 +116,7 @@ impl Recipe {
             Form::Index => {
                 let (linux, chain_id) = self.ordinary(blobs, "linux", architecture())?;
                 let (wasi, _) = self.ordinary(blobs, "wasi", "wasm")?;
-                let index = json!({
-                    "schemaVersion": 2, "mediaType": INDEX, "manifests": [wasi, linux]
-                });
-                (blobs.json(INDEX, &index), chain_id)
+                (blobs.index(&[wasi, linux]), chain_id)
             }
         })
     }
@@ -173,141 +172,25 @@ impl Recipe {
 
 /// As OCI names this machine's architecture.
 pub fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
+    wherry_layout::architecture(std::env::consts::ARCH)
 }
 
 /// A layer with the files, executable, the folders above them, and links beside them.
 fn layer(files: &[(String, Vec<u8>)], links: &[(String, String)]) -> Result<Vec<u8>> {
-    let mut tar = tar::Builder::new(Vec::new());
-    let mut folders = std::collections::BTreeSet::new();
+    let mut layer = Layer::default();
     for (path, content) in files {
-        let parents: Vec<_> = Path::new(path).ancestors().skip(1).collect();
-        for parent in parents.into_iter().rev().filter(|parent| *parent != Path::new("")) {
-            if folders.insert(parent.to_path_buf()) {
-                append(&mut tar, parent, tar::EntryType::Directory, &[])?;
-            }
-        }
-        append(&mut tar, Path::new(path), tar::EntryType::Regular, content)?;
+        layer.file(path, 0o755, content).with_context(|| path.clone())?;
     }
     for (path, target) in links {
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(tar::EntryType::Symlink);
-        header.set_size(0);
-        header.set_mode(0o777);
-        tar.append_link(&mut header, path, target).with_context(|| path.clone())?;
+        layer.link(path, target).with_context(|| path.clone())?;
     }
-    Ok(tar.into_inner()?)
-}
-
-fn append(
-    tar: &mut tar::Builder<Vec<u8>>,
-    path: &Path,
-    kind: tar::EntryType,
-    content: &[u8],
-) -> Result<()> {
-    let mut header = tar::Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_size(content.len() as u64);
-    header.set_mode(0o755);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    tar.append_data(&mut header, path, content).with_context(|| path.display().to_string())
-}
-
-/// The content of an OCI layout.
-#[derive(Default)]
-pub(crate) struct Blobs(Vec<(String, Vec<u8>)>);
-
-impl Blobs {
-    pub(crate) fn add(&mut self, media_type: &str, content: Vec<u8>) -> Value {
-        let hash = sha256(&content);
-        let descriptor = json!({
-            "mediaType": media_type, "digest": format!("sha256:{hash}"), "size": content.len()
-        });
-        if !self.0.iter().any(|(known, _)| *known == hash) {
-            self.0.push((hash, content));
-        }
-        descriptor
-    }
-
-    pub(crate) fn json(&mut self, media_type: &str, value: &Value) -> Value {
-        self.add(media_type, value.to_string().into_bytes())
-    }
-
-    pub(crate) fn manifest(&mut self, config: Value, layers: &[Value]) -> Value {
-        let manifest = json!({
-            "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers
-        });
-        self.json(MANIFEST, &manifest)
-    }
-
-    /// Writes a layout as a folder, with an image for each of the descriptors; whoever reads it meanwhile sees the
-    /// index of before or of after.
-    pub(crate) fn write_folder(&self, folder: &Path, images: &[Value]) -> Result<()> {
-        let blobs = folder.join("blobs/sha256");
-        fs::create_dir_all(&blobs).with_context(|| blobs.display().to_string())?;
-        for (hash, content) in &self.0 {
-            fs::write(blobs.join(hash), content)?;
-        }
-        let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": images });
-        fs::write(folder.join("oci-layout"), OCI_LAYOUT)?;
-        fs::write(folder.join("index.new"), index.to_string())?;
-        fs::rename(folder.join("index.new"), folder.join("index.json"))?;
-        Ok(())
-    }
-
-    fn find(&self, descriptor: &Value) -> Option<Value> {
-        let wanted = descriptor["digest"].as_str()?.strip_prefix("sha256:")?;
-        let (_, content) = self.0.iter().find(|(hash, _)| hash == wanted)?;
-        serde_json::from_slice(content).ok()
-    }
-
-    /// What Docker without the containerd image store reads of a tar file, and `docker save` writes beside a
-    /// layout: where the config and the layers of the image are. Of an index, the last image.
-    fn archive(&self, descriptor: &Value, reference: &str) -> Option<Value> {
-        let mut manifest = self.find(descriptor)?;
-        if let Some(last) = manifest["manifests"].as_array().and_then(|all| all.last()) {
-            manifest = self.find(last)?;
-        }
-        let path =
-            |of: &Value| of["digest"].as_str().map(|at| format!("blobs/{}", at.replace(':', "/")));
-        let layers: Option<Vec<String>> = manifest["layers"].as_array()?.iter().map(path).collect();
-        Some(
-            json!([{ "Config": path(&manifest["config"])?, "RepoTags": [reference], "Layers": layers? }]),
-        )
-    }
-
-    fn write(&self, path: &Path, mut descriptor: Value, reference: &str) -> Result<()> {
-        let archive =
-            self.archive(&descriptor, reference).context("an image without a manifest")?;
-        let tag = reference.rsplit(':').next().unwrap_or(reference);
-        descriptor["annotations"] = json!({
-            "io.containerd.image.name": reference, "org.opencontainers.image.ref.name": tag
-        });
-        let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor] });
-        let mut tar = tar::Builder::new(Vec::new());
-        let regular = tar::EntryType::Regular;
-        append(&mut tar, Path::new("oci-layout"), regular, OCI_LAYOUT.as_bytes())?;
-        append(&mut tar, Path::new("index.json"), regular, index.to_string().as_bytes())?;
-        append(&mut tar, Path::new("manifest.json"), regular, archive.to_string().as_bytes())?;
-        for (hash, content) in &self.0 {
-            append(&mut tar, &Path::new("blobs/sha256").join(hash), regular, content)?;
-        }
-        fs::write(path, tar.into_inner()?).with_context(|| path.display().to_string())
-    }
-}
-
-pub fn sha256(content: &[u8]) -> String {
-    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(layer.bytes()?)
 }
 
 #[cfg(test)]
 mod tests {
+    use wherry_layout::MANIFEST;
+
     use super::*;
 
     fn check(form: Form, media_types: &[&str], chained: bool) {

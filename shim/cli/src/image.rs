@@ -6,9 +6,9 @@
 //! finds its own, without being told of a platform. Nothing in it tells the time: the same program is the same image.
 
 use anyhow::{Context, bail};
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use serde_json::json;
 use wherry_core::image::{Kind, PREFIX};
+use wherry_layout::{Blobs, CONFIG, LAYER, Layer, Member};
 
 use crate::args::Image;
 use crate::inspect;
@@ -48,83 +48,24 @@ fn reference(name: &str) -> anyhow::Result<String> {
 
 fn pack(name: &str, program: &[u8], reference: &str) -> anyhow::Result<Vec<u8>> {
     let mut blobs = Blobs::default();
-    let mut layer = tar::Builder::new(Vec::new());
-    append(&mut layer, name, program)?;
-    let layer = blobs.add("application/vnd.oci.image.layer.v1.tar", layer.into_inner()?);
-    let image = |blobs: &mut Blobs, architecture: &str| {
+    let mut layer = Layer::default();
+    layer.file(name, 0o755, program)?;
+    let layer = blobs.add(LAYER, layer.bytes()?);
+    let images = ARCHITECTURES.map(|architecture| {
         let config = json!({
             "os": "linux", "architecture": architecture,
             "config": { "Entrypoint": [format!("/{name}")], "Env": ["PATH=/"] },
             "rootfs": { "type": "layers", "diff_ids": [layer["digest"]] },
         });
-        let config = blobs.json("application/vnd.oci.image.config.v1+json", &config);
-        let kind = "application/vnd.oci.image.manifest.v1+json";
-        let manifest = json!({
-            "schemaVersion": 2, "mediaType": kind, "config": config, "layers": [layer],
-        });
-        let mut told = blobs.json(kind, &manifest);
-        told["platform"] = json!({ "os": "linux", "architecture": architecture });
-        (told, config)
-    };
-    let images = ARCHITECTURES.map(|architecture| image(&mut blobs, architecture));
-    let kind = "application/vnd.oci.image.index.v1+json";
-    let manifests: Vec<&Value> = images.iter().map(|(manifest, _)| manifest).collect();
-    let index = json!({ "schemaVersion": 2, "mediaType": kind, "manifests": manifests });
-    let mut index = blobs.json(kind, &index);
-    let tag = reference.rsplit(':').next().unwrap_or_default();
-    index["annotations"] = json!({
-        "io.containerd.image.name": reference, "org.opencontainers.image.ref.name": tag,
+        let config = blobs.json(CONFIG, &config);
+        let mut manifest = blobs.manifest(config, std::slice::from_ref(&layer));
+        manifest["platform"] = json!({ "os": "linux", "architecture": architecture });
+        manifest
     });
-    // What Docker reads that keeps images itself: those of one processor.
-    let own = usize::from(std::env::consts::ARCH == "aarch64");
-    let archive = json!([{
-        "Config": path(&images[own].1), "RepoTags": [reference], "Layers": [path(&layer)],
-    }]);
-    let index = json!({ "schemaVersion": 2, "mediaType": kind, "manifests": [index] });
-    let mut layout = tar::Builder::new(Vec::new());
-    append(&mut layout, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-    append(&mut layout, "index.json", index.to_string().as_bytes())?;
-    append(&mut layout, "manifest.json", archive.to_string().as_bytes())?;
-    for (hash, content) in &blobs.0 {
-        append(&mut layout, &format!("blobs/sha256/{hash}"), content)?;
-    }
-    Ok(layout.into_inner()?)
-}
-
-/// Where a descriptor's blob is in the layout.
-fn path(descriptor: &Value) -> String {
-    let digest = descriptor["digest"].as_str().unwrap_or_default();
-    format!("blobs/{}", digest.replace(':', "/"))
-}
-
-fn append(tar: &mut tar::Builder<Vec<u8>>, name: &str, content: &[u8]) -> std::io::Result<()> {
-    let mut header = tar::Header::new_gnu();
-    header.set_size(content.len() as u64);
-    header.set_mode(0o755);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    tar.append_data(&mut header, name, content)
-}
-
-/// By their hashes.
-#[derive(Default)]
-struct Blobs(Vec<(String, Vec<u8>)>);
-
-impl Blobs {
-    /// The descriptor of what is added.
-    fn add(&mut self, kind: &str, content: Vec<u8>) -> Value {
-        let hash: String = Sha256::digest(&content).iter().map(|b| format!("{b:02x}")).collect();
-        let told = json!({
-            "mediaType": kind, "digest": format!("sha256:{hash}"), "size": content.len(),
-        });
-        self.0.push((hash, content));
-        told
-    }
-
-    fn json(&mut self, kind: &str, value: &Value) -> Value {
-        self.add(kind, value.to_string().into_bytes())
-    }
+    let member = Member::only(blobs.index(&images), reference);
+    let (mut layout, own) = (Vec::new(), wherry_layout::architecture(std::env::consts::ARCH));
+    blobs.write_archive(&mut layout, &[member], own)?;
+    Ok(layout)
 }
 
 #[cfg(test)]
@@ -173,9 +114,7 @@ mod tests {
                 named += 1;
             }
             if let Some(hash) = name.strip_prefix("blobs/sha256/") {
-                let found: String =
-                    Sha256::digest(content).iter().map(|b| format!("{b:02x}")).collect();
-                assert_eq!(hash, found);
+                assert_eq!(hash, wherry_layout::sha256(content));
             }
         }
         // The index; its two images; of each a config, a layer, and the layer's id.
