@@ -96,6 +96,19 @@ test-operator: toolchain programs ## the planner over random fleets, and the ope
 	cargo test --quiet -p wherry-report -p wherry-operator-core -p wherry-operator
 	$(E2E) --test operator
 
+.PHONY: test-chart
+test-chart: toolchain guests programs ## the chart by Helm 3 and 4: text, schema, and from install to uninstall on a cluster (root; as test-cluster)
+	e2e/rig/fetch.sh cluster helm
+	e2e/rig/programs.sh $(HOST) wherry-operator wherry-node
+	$(E2E) --test chart
+	$(E2E) --test release
+
+.PHONY: manifests
+manifests: toolchain ## deploy/operator and definitions anew, from charts/wherry and the operator's types
+	e2e/rig/fetch.sh helm
+	UPDATE_EXPECT=1 cargo test --quiet -p wherry-operator-core --test crds --test chart
+	UPDATE_EXPECT=1 $(E2E) --test chart deploy render
+
 .PHONY: test-client
 test-client: rig guests programs ## containerd's own suite, integration/client, on runc, native and wasmbox (root; RUNS="native")
 	e2e/rig/fetch.sh client-suite

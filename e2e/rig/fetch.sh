@@ -9,6 +9,7 @@
 #   fetch.sh docker-26 | -28 | -29 | docker       Docker Engine with its containerd
 #   fetch.sh client-suite                         containerd's own suite, integration/client, with what it wants
 #   fetch.sh cluster                              Kubernetes with its etcd, the root of its nodes, containerd 1.7 and 2.4
+#   fetch.sh helm                                 Helm 3 and Helm 4
 #   fetch.sh machine                              systemd and cgroup v2 under qemu, containerd 2.4 and runc
 #   fetch.sh guests                               compilers for the guests in C and Go
 #   fetch.sh test | [all]                         what make test needs; with containerd's own suite
@@ -273,6 +274,19 @@ node() {
   echo "$made" >"$out/version"
 }
 
+helm3() { helm_of 3 "$RIG_HELM_3"; }
+helm4() { helm_of 4 "$RIG_HELM_4"; }
+helm_of() { # MAJOR VERSION
+  local out=$RIG/helm-$1
+  [ -x "$out/helm" ] && "$out/helm" version --short 2>/dev/null | grep -q "^v$2\b" && return
+  say "Helm $2 from its Go module (3 minutes)"
+  go_ready
+  mkdir -p "$out"
+  (cd / && GOBIN=$out go install -trimpath \
+    -ldflags "-s -w -X helm.sh/helm/v$1/internal/version.version=v$2" "helm.sh/helm/v$1/cmd/helm@v$2")
+  "$out/helm" version --short | grep -q "^v$2\b" || die "Helm $2 was built in $out and does not start"
+}
+
 # Serves a folder with images, over TLS.
 registry() {
   local made
@@ -297,6 +311,7 @@ parts() { # SUITE -> the parts it needs
     test) parts containerd && parts docker ;;
     all) parts test && parts cluster && parts client-suite ;;
     cluster) echo containerd17 containerd24 runc busybox kube node registry guests ;;
+    helm) echo helm3 helm4 ;;
     machine) echo containerd24 runc busybox machine guests ;;
     guests) echo guests ;;
     *) die "there is no suite called $1; see the top of $0" ;;

@@ -11,6 +11,8 @@ RIG_DOCKER_26=26.1.5          # trixie
 RIG_DOCKER_28=28.5.2          # sid
 RIG_DOCKER_29=2.0.0-beta.24   # Go module github.com/moby/moby/v2: Docker Engine 29
 RIG_KUBERNETES=1.36.3         # Go modules; the same stands in kube/go.mod, with etcd beside it
+RIG_HELM_3=3.22.0             # Go modules
+RIG_HELM_4=4.3.1
 RIG_GO=1.26.6                 # what the modules above need; also a wheel on PyPI, for a machine with no Go
 # What `go mod download -json` calls Sum, for the suite that is built from containerd's sources.
 RIG_CONTAINERD_24_SUM=h1:p6Qg+xbEz8lvwdhHDx0U469xENvp4LgGBx+E7djXkGw=

@@ -17,6 +17,7 @@ pub mod docker;
 pub mod exec;
 pub mod foreign;
 pub mod guests;
+pub mod helm;
 pub mod http;
 pub mod image;
 pub mod leaks;

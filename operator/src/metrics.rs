@@ -133,3 +133,23 @@ impl Metrics {
         self.rejected.get_or_create(&own()).set(status.rejected.is_some().into());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Alerts and dashboards of the chart are checked against this list.
+    #[test]
+    fn the_list_of_metrics_is_complete() {
+        let metrics = Metrics::new();
+        // What nothing was counted of is not told.
+        metrics.status("wherry", &WasmShimStatus::default());
+        metrics.ordered(Action::Plan);
+        metrics.report(None);
+        metrics.failed("wherry");
+        let text = metrics.text();
+        let about = text.lines().filter(|line| line.starts_with('#') && *line != "# EOF");
+        let text: String = about.map(|line| format!("{line}\n")).collect();
+        expect_test::expect_file!["../metrics.txt"].assert_eq(&text);
+    }
+}

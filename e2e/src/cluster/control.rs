@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::audit;
 use super::pki::{Authority, kubeconfig};
 use crate::command::{self, until};
 use crate::place::Place;
@@ -91,7 +92,10 @@ impl Control {
             &file("kubelet-client-certificate", &admin.certificate),
             &file("kubelet-client-key", &admin.key),
             &file("kubelet-certificate-authority", &ca),
+            // As on OpenShift: who makes an object of another needs a right to hold up that one's end.
+            "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
         ]);
+        command.args(audit::words(place)?);
         self.spawn("apiserver", command)?;
         let ready = || {
             let mut asked = kubectl(place, &["get", "--raw", "/readyz"])?;

@@ -13,6 +13,7 @@
 //! ```
 
 pub mod api;
+pub mod audit;
 pub mod control;
 pub mod files;
 pub mod leaks;

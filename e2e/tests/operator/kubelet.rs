@@ -130,11 +130,14 @@ impl Kubelet {
             json!({ "revision": revision, "binaryDigest": "d", "configDigest": "c",
                 "configPath": "/etc/containerd/config.toml", "method": "DropIn" })
         });
+        let container = json!({ "pod": format!("default/{node}"), "id": "c" });
+        let in_use = if outcome == "InUse" { vec![container] } else { Vec::new() };
         let ran = outcome != "Drifted" && installed.is_some();
         let report = json!({
             "transaction": word("transaction"), "revision": revision, "outcome": outcome,
             "message": "said by a test", "node": { "machineId": node, "bootId": "1" },
             "installed": installed,
+            "inUse": in_use,
             "proof": { "handlerListed": ran, "containerRan": ran, "containerMs": 5,
                 "containersBefore": 0, "containersSurvived": 0 },
         });

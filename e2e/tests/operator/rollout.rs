@@ -6,12 +6,14 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use wherry_e2e::suite::{Case, For};
 
-use crate::world::{Fleet, SOON, image};
+use crate::world::{Fleet, SOON, image, shim};
 
 pub(crate) const CASES: &[Case<Fleet>] = &[
     ("a_fleet_is_proved_and_left_without_a_trace", For::Wherry, there_and_back),
     ("a_bad_revision_stops_at_the_canary_and_is_rolled_back", For::Wherry, rolled_back),
     ("a_shim_in_use_is_not_taken_away", For::Wherry, in_use),
+    ("a_shim_in_use_is_taken_away_when_its_pods_are_evicted", For::Wherry, drained),
+    ("revisions_that_nobody_runs_go", For::Wherry, collected),
     ("operators_that_die_every_few_seconds_get_there", For::Wherry, failover),
     ("a_node_that_changed_is_looked_at", For::Wherry, drift),
 ];
@@ -114,6 +116,51 @@ fn in_use(fleet: &Fleet) -> Result<()> {
         wherry_e2e::command::until(SOON, || fleet.kubectl(&word).is_ok_and(|it| it == "InUse"));
     ensure!(refused && fleet.kubelet.installed(&nodes[0]).is_some());
     fleet.kubelet.busy(&nodes[0], false);
+    fleet.api.gone(&shim, SOON)
+}
+
+fn drained(fleet: &Fleet) -> Result<()> {
+    let nodes = fleet.nodes("drain", 1)?;
+    let mut object = shim("drain", &image("good"));
+    object["spec"]["uninstall"]["whenInUse"] = json!("Drain");
+    let shim = fleet.api.create(&object)?;
+    fleet.api.until(&shim, SOON, complete(1))?;
+    // As a user of the shim that the agent's report names.
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": nodes[0] },
+        "spec": { "nodeName": nodes[0], "containers": [{ "name": "c", "image": "i" }] },
+    });
+    fleet.api.create(&pod)?;
+    fleet.kubelet.busy(&nodes[0], true);
+    fleet.api.delete(&shim)?;
+    fleet.api.until(&pod, SOON, |pod| !pod["metadata"]["deletionTimestamp"].is_null())?;
+    fleet.kubectl(&["delete", "pod", &nodes[0], "--force", "--grace-period=0"])?;
+    fleet.kubelet.busy(&nodes[0], false);
+    fleet.api.gone(&shim, SOON)
+}
+
+fn collected(fleet: &Fleet) -> Result<()> {
+    // Of no node, so that nothing becomes of it but revisions.
+    let mut object = shim("many", &image("good"));
+    object["spec"]["revisionHistoryLimit"] = json!(1);
+    let shim = fleet.api.create(&object)?;
+    let words = ["get", "shimrevisions", "-l", "wherry.dev/shim=many", "-o", "name"];
+    let mut seen = std::collections::BTreeSet::new();
+    for round in 0..4 {
+        let handlers = json!([{ "name": "wherry", "runtimeClassName": "many", "options": format!("# {round}") }]);
+        let change = json!([{ "op": "replace", "path": "/spec/handlers", "value": handlers }]);
+        fleet.kubectl(&["patch", "wasmshim", "many", "--type=json", "-p", &change.to_string()])?;
+        let known = seen.clone();
+        let told = fleet.api.until(&shim, SOON, move |it| {
+            it["status"]["targetRevision"].as_str().is_some_and(|name| !known.contains(name))
+        })?;
+        seen.insert(told["status"]["targetRevision"].as_str().unwrap_or_default().to_string());
+    }
+    ensure!(seen.len() == 4, "{seen:?}");
+    // The target, and one more.
+    let few = || fleet.kubectl(&words).is_ok_and(|all| all.lines().count() == 2);
+    ensure!(wherry_e2e::command::until(SOON, few), "{}", fleet.kubectl(&words)?);
+    fleet.api.delete(&shim)?;
     fleet.api.gone(&shim, SOON)
 }
 

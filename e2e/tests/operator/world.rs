@@ -6,18 +6,21 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use libtest_mimic::Arguments;
 use serde_json::{Value, json};
 use wherry_e2e::cluster::api::Api;
+use wherry_e2e::cluster::audit;
 use wherry_e2e::cluster::control::{ADDRESS, Control, kubectl};
 use wherry_e2e::cluster::pki::Authority;
 use wherry_e2e::command;
+use wherry_e2e::helm::{self, objects, repository};
 use wherry_e2e::place::{Network, Place};
 use wherry_e2e::rig::{self, Runtime};
 use wherry_e2e::suite::Ground;
 
 use crate::kubelet::Kubelet;
 
-pub(crate) const NAMESPACE: &str = "wherry-system";
+pub(crate) const NAMESPACE: &str = helm::NAMESPACE;
 pub(crate) const SOON: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
@@ -47,14 +50,26 @@ impl Fleet {
         Ok(fleet)
     }
 
+    /// As `deploy/` has it, but for the Deployment: the operators are processes of ours, under the name of its account.
     fn furnish(&self) -> Result<()> {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/crds");
-        self.kubectl(&["apply", "-f", folder])?;
-        self.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f", folder])?;
-        self.kubectl(&["create", "namespace", NAMESPACE])?;
+        let folder = repository().join("deploy/crds").display().to_string();
+        self.kubectl(&["apply", "-f", &folder])?;
+        self.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f", &folder])?;
+        let mut all = manifests()?;
+        all.retain(|object| object["kind"] != "Deployment");
+        let file = self.place.path("operator.json");
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": all });
+        std::fs::write(&file, list.to_string())?;
+        self.kubectl(&["apply", "-f", &file.display().to_string()])?;
         let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount",
             "metadata": { "name": "default", "namespace": NAMESPACE } });
         self.api.until(&account, SOON, |_| true)?;
+        let words = ["create", "token", OPERATOR, "-n", NAMESPACE, "--duration=4h"];
+        let token = self.kubectl(&words)?;
+        let config = std::fs::read_to_string(self.place.path("admin.conf"))?;
+        let mut config: Value = serde_json::from_str(&config)?;
+        config["users"][0]["user"] = json!({ "token": token.trim() });
+        std::fs::write(self.place.path("operator.conf"), config.to_string())?;
         Ok(())
     }
 
@@ -62,7 +77,7 @@ impl Fleet {
         let program = rig::need(&rig::programs()?.join("wherry-operator"), "make programs")?;
         let log = File::options().create(true).append(true).open(self.place.path(name))?;
         let mut command = self.place.daemon(program)?;
-        command.env("KUBECONFIG", self.place.path("admin.conf"));
+        command.env("KUBECONFIG", self.place.path("operator.conf"));
         command.env("POD_NAMESPACE", NAMESPACE).env("POD_NAME", name);
         command.env("WHERRY_LISTEN", format!("127.0.0.1:{port}"));
         let child = command.stdout(log.try_clone()?).stderr(log).spawn().context("an operator")?;
@@ -134,7 +149,8 @@ fn ready(node: &Value) -> bool {
 
 pub(crate) fn image(kind: &str) -> String {
     let digest = if kind == "bad" { "b" } else { "a" }.repeat(64);
-    format!("registry.test/wherry-node@sha256:{digest}")
+    // Of the repository whose images may be agents here: deploy/operator/values.yaml.
+    format!("registry.example/wherry-node@sha256:{digest}")
 }
 
 pub(crate) fn shim(case: &str, image: &str) -> Value {
@@ -156,6 +172,32 @@ pub(crate) fn shim(case: &str, image: &str) -> Value {
     })
 }
 
+const OPERATOR: &str = "wherry-operator";
+
+/// Rights that no call shows, each with its reason.
+const EXCUSED: [(&str, &str); 1] = [(
+    "update wasmshims/finalizers.wherry.dev",
+    "asked for by the admission plugin OwnerReferencesPermissionEnforcement, which runs here, inside of the API server",
+)];
+
+fn manifests() -> Result<Vec<Value>> {
+    objects(&std::fs::read_to_string(repository().join("deploy/operator/wherry.yaml"))?)
+}
+
+impl Fleet {
+    /// The operator's roles are as large as its calls. Of some of the cases, only that they are large enough.
+    fn rights(&self) -> Result<()> {
+        let calls = audit::calls(&self.place)?;
+        ensure!(calls.iter().any(|call| call.account == OPERATOR), "nobody was written down");
+        let mut wrong = audit::denied(&calls);
+        if Arguments::from_args().filter.is_none() {
+            wrong.extend(audit::idle(&audit::rights(&manifests()?), &calls, &EXCUSED));
+        }
+        ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+        Ok(())
+    }
+}
+
 impl Ground for Fleet {
     fn runtime(&self) -> Runtime {
         Runtime::Wherry
@@ -171,6 +213,7 @@ impl Ground for Fleet {
             child.wait()?;
         }
         self.control.lock().expect("no holder panics").stop()?;
+        self.rights()?;
         let twice = self.kubelet.twice();
         ensure!(twice.is_empty(), "nodes with two agents at once: {twice:?}");
         Ok(())
