@@ -3,9 +3,9 @@
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Toleration;
 use kube::ResourceExt as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use wherry_operator_core::crd::{self, NODE_LABEL, NodeShim, RevisionSpec, SHIM_LABEL, WasmShim};
-use wherry_report::{Command, ORDER_VARIABLE, Order, Outcome, Restart};
+use wherry_report::{Command, ORDER_VARIABLE, Order, Outcome, Restart, SMOKE_VARIABLE};
 
 /// On a Job: the order that it does. Its name alone could be that of an older one.
 pub(crate) const TRANSACTION: &str = "wherry.dev/transaction";
@@ -81,31 +81,58 @@ pub(crate) fn job(
     serde_json::from_value(job).expect("a Job")
 }
 
-fn pod(shim: &WasmShim, order: &Order, image: &str) -> serde_json::Value {
+/// Where the agent finds the node's file system.
+const HOST: &str = "/host";
+/// What of it the agent may write to: containerd's configuration is below these on every distribution that can be
+/// changed, and our own folders are.
+const WRITABLE: [&str; 3] = ["/etc", "/opt", "/var"];
+
+fn pod(shim: &WasmShim, order: &Order, image: &str) -> Value {
     let tolerations: &[Toleration] = &shim.spec.nodes.tolerations;
+    let name = |path: &str| format!("host{}", path.trim_end_matches('/').replace('/', "-"));
+    let volume = |path: &str| json!({ "name": name(path), "hostPath": { "path": path } });
+    let mount = |path: &&str| json!({ "name": name(path), "mountPath": format!("{HOST}{path}") });
+    // The rest is read, and its sockets are spoken to: nothing of it is written to, and nothing mounted on it, where
+    // the kubelet knows how to say that (1.30) and the kernel to do it (5.12).
+    let root = json!({
+        "name": name("/"), "mountPath": HOST, "readOnly": true, "recursiveReadOnly": "IfPossible",
+    });
+    let mounts: Vec<Value> = [root].into_iter().chain(WRITABLE.iter().map(mount)).collect();
+    let volumes: Vec<Value> = ["/"].iter().chain(&WRITABLE).map(|path| volume(path)).collect();
     json!({
         "nodeName": order.node, "restartPolicy": "Never", "tolerations": tolerations,
         "automountServiceAccountToken": false, "enableServiceLinks": false,
         "terminationGracePeriodSeconds": 30,
         "containers": [{
             "name": "agent", "image": image,
-            "args": ["--host-root=/host", "--report=/dev/termination-log"],
-            "env": [{ "name": ORDER_VARIABLE, "value": order.text() }],
+            "args": [format!("--host-root={HOST}"), "--report=/dev/termination-log"],
+            "env": [
+                { "name": ORDER_VARIABLE, "value": order.text() },
+                // The node has pulled this one, or there would be no agent.
+                { "name": SMOKE_VARIABLE, "value": image },
+            ],
             "resources": {
                 "requests": { "cpu": "10m", "memory": "32Mi" }, "limits": { "memory": "256Mi" },
             },
             "securityContext": {
                 "runAsUser": 0, "privileged": false, "allowPrivilegeEscalation": false,
                 "readOnlyRootFilesystem": true, "seccompProfile": { "type": "RuntimeDefault" },
-                "capabilities": { "drop": ["ALL"], "add": [
-                    // The node's programs are asked with the node's libraries.
-                    "SYS_CHROOT",
-                    // Files of containerd and of systemd belong to root and to nobody else.
-                    "DAC_OVERRIDE", "FOWNER", "CHOWN",
-                ]},
+                "capabilities": { "drop": ["ALL"], "add": CAPABILITIES },
             },
-            "volumeMounts": [{ "name": "host", "mountPath": "/host" }],
+            "volumeMounts": mounts,
         }],
-        "volumes": [{ "name": "host", "hostPath": { "path": "/" } }],
+        "volumes": volumes,
     })
 }
+
+/// What the agent may do that a container's root may not. Without the first it can do nothing; without the others it
+/// can do all but one thing each (measured, SECURITY.md).
+const CAPABILITIES: [&str; 3] = [
+    // The node's file system becomes its own, so that the node's programs find their libraries, and names lead where
+    // they lead on the node.
+    "SYS_CHROOT",
+    // A configuration that is somebody else's than root's is read and replaced.
+    "DAC_OVERRIDE",
+    // And stays theirs.
+    "CHOWN",
+];

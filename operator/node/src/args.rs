@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use lexopt::prelude::*;
-use wherry_report::{Command, Handler, ORDER_VARIABLE, Order, Restart, RestartPolicy, WhenInUse};
+use wherry_report::{
+    Command, Handler, ORDER_VARIABLE, Order, Restart, RestartPolicy, SMOKE_VARIABLE, WhenInUse,
+};
 
 pub(crate) const HELP: &str = "\
 wherry-node: puts Wherry on this node, proves it, and takes it off again
@@ -71,7 +73,7 @@ pub(crate) fn read() -> Result<What> {
     let mut place = Place {
         host_root: "/".into(),
         programs: "/programs".into(),
-        smoke: env::var("WHERRY_SMOKE_IMAGE").ok(),
+        smoke: env::var(SMOKE_VARIABLE).ok(),
         config: None,
         containerd: None,
         unit: None,

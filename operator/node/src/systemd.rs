@@ -1,5 +1,6 @@
 //! systemd, over D-Bus (org.freedesktop.systemd1(5)): restarts, and a timer that outlives us.
 
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// The timer, and the service that it starts, by the name of both.
 const GUARD: &str = "wherry-node-guard";
+/// A program of the node's that is tried.
+const TRIAL: &str = "wherry-node-trial.service";
 
 #[derive(Debug)]
 pub(crate) struct Systemd(Connection);
@@ -89,21 +92,19 @@ impl Systemd {
     /// Has `words` run in so long, unless it is [disarmed](Systemd::disarm) before. A guard that stands is replaced.
     pub(crate) fn arm(&self, words: &[String], after: Duration) -> Result<()> {
         self.disarm()?;
-        let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
         let timer: Vec<(&str, Value<'_>)> = vec![
             (
                 "Description",
                 Value::from("puts containerd's configuration back, unless Wherry is proved to run"),
             ),
-            ("TimersMonotonic", Value::from(vec![("OnActiveSec", micros)])),
+            ("TimersMonotonic", Value::from(vec![("OnActiveSec", micros(after))])),
             ("AccuracyUSec", Value::from(1_000_000_u64)),
             ("RemainAfterElapse", Value::from(false)),
         ];
-        let exec = vec![(words.first().cloned().unwrap_or_default(), words.to_vec(), false)];
         let service: Vec<(&str, Value<'_>)> = vec![
             ("Description", Value::from("puts containerd's configuration back")),
             ("Type", Value::from("oneshot")),
-            ("ExecStart", Value::from(exec)),
+            ("ExecStart", start(words)),
             ("CollectMode", Value::from("inactive-or-failed")),
         ];
         let units = vec![(format!("{GUARD}.service"), service)];
@@ -113,29 +114,66 @@ impl Systemd {
     }
 
     pub(crate) fn disarm(&self) -> Result<()> {
-        let timer = format!("{GUARD}.timer");
-        match self.0.call_method(
-            Some(SERVICE),
-            ROOT,
-            Some(MANAGER),
-            "StopUnit",
-            &(&timer, "replace"),
-        ) {
+        self.end(&format!("{GUARD}.timer")).context("the guard can't be taken back")
+    }
+
+    /// Has `words` run beside us, with the rights of the node's own services and in their surroundings, until it is
+    /// [ended](Systemd::end_trial), and not for longer than so long. What it says goes to `log`.
+    pub(crate) fn try_out(&self, words: &[String], log: &Path, most: Duration) -> Result<()> {
+        self.end_trial()?;
+        let log = log.display().to_string();
+        let unit: Vec<(&str, Value<'_>)> = vec![
+            ("Description", Value::from("tries a configuration of containerd's")),
+            ("Type", Value::from("simple")),
+            ("ExecStart", start(words)),
+            ("StandardOutputFile", Value::from(log.clone())),
+            ("StandardErrorFile", Value::from(log)),
+            ("RuntimeMaxUSec", Value::from(micros(most))),
+            // It has no containers, so nothing is lost by a kill.
+            ("KillSignal", Value::from(9_i32)),
+            ("CollectMode", Value::from("inactive-or-failed")),
+        ];
+        let units: Vec<(String, Vec<(&str, Value<'_>)>)> = Vec::new();
+        self.call("StartTransientUnit", &(TRIAL, "replace", unit, units))?;
+        Ok(())
+    }
+
+    /// Whether what is tried still runs, or is about to.
+    pub(crate) fn tries(&self) -> bool {
+        self.call("GetUnit", &(TRIAL,)).is_ok()
+    }
+
+    pub(crate) fn end_trial(&self) -> Result<()> {
+        self.end(TRIAL).context("a trial can't be ended")
+    }
+
+    /// Ends a unit that goes away with that, and waits until it has.
+    fn end(&self, unit: &str) -> Result<()> {
+        match self.0.call_method(Some(SERVICE), ROOT, Some(MANAGER), "StopUnit", &(unit, "replace"))
+        {
             Ok(_) => {}
             // There is none.
             Err(zbus::Error::MethodError(name, ..)) if name.as_str().ends_with(".NoSuchUnit") => {
                 return Ok(());
             }
-            Err(error) => return Err(error).context("the guard can't be taken back"),
+            Err(error) => return Err(error.into()),
         }
         let end = Instant::now() + PATIENCE;
-        let gone = || self.call("GetUnit", &(&timer,)).is_err();
-        while !gone() {
+        while self.call("GetUnit", &(unit,)).is_ok() {
             if Instant::now() > end {
-                bail!("the guard can't be taken back: {timer} does not end");
+                bail!("{unit} does not end");
             }
             sleep(LOOK);
         }
         Ok(())
     }
+}
+
+/// `ExecStart` of a program with its words; it fails if the program does.
+fn start(words: &[String]) -> Value<'_> {
+    Value::from(vec![(words.first().cloned().unwrap_or_default(), words.to_vec(), false)])
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use wherry_containerd::{Difference, Effective, Plan};
 
 use crate::look::{Look, dump};
+use crate::systemd::Systemd;
 use crate::{durable, home};
 
 /// 0.2 s on an idle machine.
@@ -66,20 +67,15 @@ fn shadow(program: &Path, after: &Effective, folder: &Path) -> Result<()> {
     let file = folder.join("shadow.toml");
     durable::write(&file, after.shadow(folder).as_bytes(), 0o600)?;
     let log = folder.join("log");
-    let written = File::create(&log)?;
-    let mut command = Command::new(program);
+    let mut words = vec![program.display().to_string()];
     // Flags win over files, and from 2.3 on some are read that nobody names.
     for (flag, name) in [("--root", "root"), ("--state", "state"), ("--address", "s")] {
-        command.arg(flag).arg(folder.join(name));
+        words.extend([flag.to_owned(), folder.join(name).display().to_string()]);
     }
-    command.arg("--config").arg(&file).stdin(Stdio::null());
-    command.stdout(written.try_clone()?).stderr(written);
-    // systemd is to think nothing of it.
-    command.env_remove("NOTIFY_SOCKET");
-    let child = command.spawn().with_context(|| format!("{} can't be run", program.display()))?;
-    let mut child = Ended(child);
-    let started = started(&mut child.0, &folder.join("s"));
-    drop(child);
+    words.extend(["--config".to_owned(), file.display().to_string()]);
+    let mut daemon = Shadow::start(&words, &log)?;
+    let started = started(&mut daemon, &folder.join("s"));
+    daemon.end()?;
     started.with_context(|| {
         let said = std::fs::read_to_string(&log).unwrap_or_default();
         let fatal = |line: &&str| line.contains("level=fatal") || line.starts_with("containerd:");
@@ -91,29 +87,62 @@ fn shadow(program: &Path, after: &Effective, folder: &Path) -> Result<()> {
     })
 }
 
-fn started(child: &mut Child, socket: &Path) -> Result<()> {
+/// A daemon beside the one that runs.
+enum Shadow {
+    /// A service of the node's: the agent's own pod may not mount, and a containerd that can't mount has no
+    /// snapshotter, and thereby no CRI.
+    Unit(Systemd),
+    /// Ours, where there is no systemd.
+    Child(Child),
+}
+
+impl Shadow {
+    fn start(words: &[String], log: &Path) -> Result<Shadow> {
+        if let Ok(systemd) = Systemd::connect() {
+            systemd.try_out(words, log, 2 * PATIENCE)?;
+            return Ok(Shadow::Unit(systemd));
+        }
+        let written = File::create(log)?;
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).stdin(Stdio::null());
+        command.stdout(written.try_clone()?).stderr(written);
+        // Whoever waits for us to be ready is to think nothing of it.
+        command.env_remove("NOTIFY_SOCKET");
+        let child = command.spawn().with_context(|| format!("{} can't be run", words[0]))?;
+        Ok(Shadow::Child(child))
+    }
+
+    fn runs(&mut self) -> Result<bool> {
+        Ok(match self {
+            Shadow::Unit(systemd) => systemd.tries(),
+            Shadow::Child(child) => child.try_wait()?.is_none(),
+        })
+    }
+
+    fn end(&mut self) -> Result<()> {
+        match self {
+            Shadow::Unit(systemd) => systemd.end_trial(),
+            // It has no containers, so nothing is lost by a kill.
+            Shadow::Child(child) => {
+                drop(child.kill());
+                child.wait().map(drop).context("a daemon that was tried does not end")
+            }
+        }
+    }
+}
+
+fn started(daemon: &mut Shadow, socket: &Path) -> Result<()> {
     let end = Instant::now() + PATIENCE;
     loop {
-        if let Some(status) = child.try_wait()? {
-            bail!("it ended with {status}");
-        }
         if UnixStream::connect(socket).is_ok() {
             return Ok(());
+        }
+        if !daemon.runs()? {
+            bail!("it ended");
         }
         if Instant::now() > end {
             bail!("it does not listen within {} s", PATIENCE.as_secs());
         }
         sleep(LOOK);
-    }
-}
-
-/// A process that does not outlive this value.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        // It has no containers, so nothing is lost by a kill.
-        drop(self.0.kill());
-        drop(self.0.wait());
     }
 }

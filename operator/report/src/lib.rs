@@ -20,3 +20,6 @@ pub use report::{
 
 /// Where the agent finds its order.
 pub const ORDER_VARIABLE: &str = "WHERRY_ORDER";
+
+/// Where it finds the name of an image that its node has, and that has the module of the proof.
+pub const SMOKE_VARIABLE: &str = "WHERRY_SMOKE_IMAGE";
