@@ -1,5 +1,6 @@
 //! The command line: words in, a command out.
 
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -44,6 +45,7 @@ Commands:
       --namespace NAME        containerd's namespace
       --container ID          the container
       --digest-only           print its digest alone
+  fleet ...               A cluster's nodes and their rollout, by wherry-fleet: see wherry fleet help.
   help, --help            Print this.
   --version               Print the version.
 ";
@@ -58,8 +60,13 @@ pub(crate) enum Command {
     Cache(Cache),
     Doctor(Doctor),
     Ps(Ps),
-    Inspect { file: PathBuf, json: bool },
+    Inspect {
+        file: PathBuf,
+        json: bool,
+    },
     Image(Image),
+    /// Another program's, as they are.
+    Fleet(Vec<OsString>),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -139,6 +146,7 @@ pub(crate) fn parse(mut parser: Parser) -> Result<Command, Error> {
             "doctor" => doctor(parser),
             "ps" => ps(parser),
             "fetch" => fetch(parser),
+            "fleet" => Ok(Command::Fleet(parser.raw_args()?.collect())),
             other => Err(format!("there is no command {other:?}").into()),
         },
         Some(arg) => Err(arg.unexpected()),
@@ -364,6 +372,7 @@ mod tests {
             expect![[r#"Ps(Ps { namespace: Some("k8s.io"), address: None, json: false })"#]],
         );
         check("ps --help", expect!["Help"]);
+        check("fleet status --watch", expect![[r#"Fleet(["status", "--watch"])"#]]);
         check(
             "image a.wasm --name x.example/a:1 -o a.tar",
             expect![[r#"Image(Image { file: "a.wasm", name: "x.example/a:1", out: "a.tar" })"#]],

@@ -9,6 +9,7 @@ mod cache;
 mod compile;
 mod doctor;
 mod fetch;
+mod fleet;
 mod image;
 mod inspect;
 mod node;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Command::Ps(what) => ps::run(&what),
         Command::Cache(what) => cache::run(&what),
         Command::Image(what) => image::run(&what),
+        Command::Fleet(words) => fleet::run(&words),
         Command::Inspect { file, json } => inspect::run(&file, json),
     };
     match done {

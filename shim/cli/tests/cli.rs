@@ -283,3 +283,39 @@ fn fetch_tells_that_there_is_no_containerd() {
     "#]],
     );
 }
+
+#[test]
+fn fleet_is_another_program_beside_this_one_or_in_the_path() {
+    let rig = Rig::new();
+    let own = rig.dir.path().join("wherry");
+    fs::copy(env!("CARGO_BIN_EXE_wherry"), &own).expect("a copy");
+    let told = |path: &Path| {
+        let mut command = Command::new(&own);
+        let output = command.args(["fleet", "status", "-o", "json"]).env("PATH", path).output();
+        let output = output.expect("wherry runs");
+        let told = [output.stdout.as_slice(), &output.stderr].concat();
+        let place = rig.dir.path().display().to_string();
+        String::from_utf8_lossy(&told).replace(&place, "DIR") + &output.status.to_string()
+    };
+    let elsewhere = rig.dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).expect("a folder");
+    let program = |folder: &Path, says: &str| {
+        let file = folder.join("wherry-fleet");
+        fs::write(&file, format!("#!/bin/sh\necho {says} \"$@\"\nexit 3\n")).expect("written");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("a program");
+    };
+    expect![[r#"
+        wherry: there is no wherry-fleet, neither beside DIR/wherry nor in PATH
+        exit status: 1"#]]
+    .assert_eq(&told(&elsewhere));
+    program(&elsewhere, "there");
+    expect![[r#"
+        there status -o json
+        exit status: 3"#]]
+    .assert_eq(&told(&elsewhere));
+    program(rig.dir.path(), "here");
+    expect![[r#"
+        here status -o json
+        exit status: 3"#]]
+    .assert_eq(&told(&elsewhere));
+}
