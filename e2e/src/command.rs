@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -139,4 +139,17 @@ pub fn until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
         thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
     }
+}
+
+/// Starts a program which outlives the thread that asks for it: `PR_SET_PDEATHSIG` is about the end of the thread that
+/// is the parent, not of its process (prctl(2)), and cases run in threads that end.
+pub fn spawn_lasting(mut command: Command) -> Result<Child> {
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        let told = tell.send(command.spawn());
+        while told.is_ok() {
+            thread::park();
+        }
+    });
+    Ok(told.recv()??)
 }

@@ -4,9 +4,10 @@
 //! has to be stopped and looked after when all cases are through, which libtest has no place for.
 
 use std::collections::{BTreeSet, HashMap};
+use std::iter::repeat;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anyhow::{Context, Result};
 use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
@@ -158,7 +159,7 @@ pub fn main(name: &str, cases: &[Case]) -> ExitCode {
 pub fn main_in_order(name: &str, cases: &[Case]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    run(name, arguments, || Ok(World::new(Containerd::chosen()?)), cases)
+    run(name, arguments, || Ok(World::new(Containerd::chosen()?)), cases, &[])
 }
 
 /// Runs the cases on whatever `start` makes.
@@ -167,7 +168,7 @@ pub fn main_on<W: Ground>(
     start: impl FnOnce() -> Result<W>,
     cases: &[Case<W>],
 ) -> ExitCode {
-    run(name, Arguments::from_args(), start, cases)
+    run(name, Arguments::from_args(), start, cases, &[])
 }
 
 /// As [`main_on`], this many cases at once: they wait for others more than they do.
@@ -177,9 +178,20 @@ pub fn main_of_waiters<W: Ground>(
     start: impl FnOnce() -> Result<W>,
     cases: &[Case<W>],
 ) -> ExitCode {
+    main_with_alone(name, at_once, start, cases, &[])
+}
+
+/// As [`main_of_waiters`]. Cases that shake what all stand on are `alone`: each runs when no other does.
+pub fn main_with_alone<W: Ground>(
+    name: &str,
+    at_once: usize,
+    start: impl FnOnce() -> Result<W>,
+    cases: &[Case<W>],
+    alone: &[Case<W>],
+) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(at_once);
-    run(name, arguments, start, cases)
+    run(name, arguments, start, cases, alone)
 }
 
 fn run<W: Ground>(
@@ -187,9 +199,11 @@ fn run<W: Ground>(
     arguments: Arguments,
     start: impl FnOnce() -> Result<W>,
     cases: &[Case<W>],
+    alone: &[Case<W>],
 ) -> ExitCode {
+    let all = || cases.iter().zip(repeat(false)).chain(alone.iter().zip(repeat(true)));
     if arguments.list {
-        let names = cases.iter().map(|(name, _, _)| Trial::test(*name, || Ok(())));
+        let names = all().map(|((name, _, _), _)| Trial::test(*name, || Ok(())));
         return conclude(&libtest_mimic::run(&arguments, names.collect()));
     }
     let ground = match start() {
@@ -201,10 +215,14 @@ fn run<W: Ground>(
     };
     let runtime = ground.runtime();
     println!("{name}: {runtime:?} on {}", ground.title());
-    let meant = cases.iter().filter(|(_, on, _)| *on == For::Any || runtime == Runtime::Wherry);
-    let trial = |(name, _, case): &Case<W>| {
-        let (ground, case) = (ground.clone(), *case);
+    let meant = all().filter(|((_, on, _), _)| *on == For::Any || runtime == Runtime::Wherry);
+    let others = Arc::new(RwLock::new(()));
+    let trial = |((name, _, case), alone): (&Case<W>, bool)| {
+        let (ground, case, others) = (ground.clone(), *case, others.clone());
         Trial::test(*name, move || {
+            // A case that panicked holds nobody up.
+            let _alone = alone.then(|| others.write().unwrap_or_else(PoisonError::into_inner));
+            let _beside = (!alone).then(|| others.read().unwrap_or_else(PoisonError::into_inner));
             case(&ground).map_err(|error| Failed::from(format!("{error:#}")))
         })
     };

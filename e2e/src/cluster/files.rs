@@ -16,12 +16,39 @@ pub struct About {
     pub number: u8,
     pub containerd: Version,
     pub cgroups: Driver,
+    /// Wherry is on it from the beginning, as by hand. Without, nothing there has ever heard of it.
+    pub wherry: bool,
 }
 
+const OLD: About = About {
+    name: "old",
+    number: 11,
+    containerd: Version::V1_7,
+    cgroups: Driver::Cgroupfs,
+    wherry: true,
+};
+const NEW: About = About {
+    name: "new",
+    number: 12,
+    containerd: Version::V2_4,
+    cgroups: Driver::Systemd,
+    wherry: true,
+};
+
 /// Between them they have both ends of what is supported.
-pub const NODES: [About; 2] = [
-    About { name: "old", number: 11, containerd: Version::V1_7, cgroups: Driver::Cgroupfs },
-    About { name: "new", number: 12, containerd: Version::V2_4, cgroups: Driver::Systemd },
+pub const NODES: [About; 2] = [OLD, NEW];
+
+/// Nodes that somebody else brings Wherry to, with a containerd between the two ends.
+pub const FLEET: [About; 3] = [
+    About { wherry: false, ..OLD },
+    About { wherry: false, ..NEW },
+    About {
+        name: "mid",
+        number: 13,
+        containerd: Version::V2_1,
+        cgroups: Driver::Cgroupfs,
+        wherry: false,
+    },
 ];
 
 /// The address of a DNS server that the cluster would have.
@@ -63,11 +90,16 @@ impl About {
     /// containerd's configuration, with the handler `wherry` as people write it.
     fn containerd_config(&self) -> String {
         let systemd = self.cgroups == Driver::Systemd;
-        match self.containerd {
-            Version::V1_7 => CONTAINERD_1,
-            Version::V2_1 | Version::V2_4 => CONTAINERD_2,
+        let (config, plugin) = match self.containerd {
+            Version::V1_7 => (CONTAINERD_1, "io.containerd.grpc.v1.cri"),
+            Version::V2_1 | Version::V2_4 => (CONTAINERD_2, "io.containerd.cri.v1.runtime"),
+        };
+        let mut all = config.replace("SYSTEMD", &systemd.to_string());
+        if self.wherry {
+            all += &HANDLER.replace("PLUGIN", plugin);
+            all += if self.containerd >= Version::V2_1 { SANDBOX } else { "" };
         }
-        .replace("SYSTEMD", &systemd.to_string())
+        all
     }
 
     /// Every packet of a pod goes through the node's routing, and with it through kube-proxy's rules: behind a
@@ -120,14 +152,18 @@ impl About {
     }
 
     fn network_unit(&self) -> String {
-        let address = self.address();
-        service(
-            "",
-            &format!(
-                "Type=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -ec 'ip addr add {address}/24 dev host0; \
-                 ip link set host0 up; ip route add default via {ADDRESS}; sysctl -qw net.ipv4.ip_forward=1'"
-            ),
-        )
+        let mut lines = vec![
+            format!("ip addr add {}/24 dev host0", self.address()),
+            "ip link set host0 up".into(),
+            format!("ip route add default via {ADDRESS}"),
+            "sysctl -qw net.ipv4.ip_forward=1".into(),
+        ];
+        // The work of a network plugin: whatever is on this node reaches the pods of the others.
+        let others = FLEET.iter().filter(|other| other.number != self.number);
+        lines.extend(others.map(|it| format!("ip route add {} via {}", it.pods(), it.address())));
+        let lines = lines.join("; ");
+        let body = format!("Type=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -ec '{lines}'");
+        service("", &body)
     }
 
     fn kubelet_unit(&self) -> String {
@@ -206,9 +242,6 @@ bin_dir = "/usr/lib/cni"
 runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
 SystemdCgroup = SYSTEMD
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.wherry]
-runtime_type = "io.containerd.wherry.v1"
-pod_annotations = ["wherry.dev/*"]
 "#;
 
 const CONTAINERD_2: &str = r#"version = 3
@@ -224,8 +257,18 @@ bin_dirs = ["/usr/lib/cni"]
 runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
 SystemdCgroup = SYSTEMD
-[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.wherry]
+"#;
+
+const HANDLER: &str = r#"[plugins."PLUGIN".containerd.runtimes.wherry]
 runtime_type = "io.containerd.wherry.v1"
+pod_annotations = ["wherry.dev/*"]
+"#;
+
+// For pods without a sandbox container, which 2.x offers.
+const SANDBOX: &str = r#"[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.wherry-sandbox]
+runtime_type = "io.containerd.wherry.v1"
+sandboxer = "shim"
+disable_pause_image_pull = true
 pod_annotations = ["wherry.dev/*"]
 "#;
 

@@ -11,8 +11,9 @@ use super::node::Node;
 use crate::command::until;
 use crate::leaks::unfinished;
 
-/// How long kubelet may take to clear away the last pod.
-const SETTLE: Duration = Duration::from_secs(30);
+/// How long kubelet may take to clear away the last pod: sandboxes of pods that are gone are removed once a minute
+/// (`containerGCPeriod` of pkg/kubelet/kubelet.go).
+const SETTLE: Duration = Duration::from_secs(90);
 /// Programs that are there for containers only.
 const OF_CONTAINERS: [&str; 5] =
     ["containerd-shim", "wherry-guest", "wherry", "runc", "wherry-pause"];
@@ -51,7 +52,7 @@ fn of_pods(node: &Node) -> Vec<String> {
         Err(error) => left.push(format!("{error:#}")),
     }
     left.extend(processes(node));
-    let mounts = fs::read_to_string(format!("/proc/{}/mounts", node.leader)).unwrap_or_default();
+    let mounts = fs::read_to_string(format!("/proc/{}/mounts", node.leader())).unwrap_or_default();
     let of_pods =
         ["/run/containerd/io.containerd", "/var/lib/kubelet/pods/", "/run/netns/", "/run/wherry"];
     let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
@@ -70,7 +71,7 @@ fn of_pods(node: &Node) -> Vec<String> {
 
 fn processes(node: &Node) -> Vec<String> {
     let space = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid_for_children")).ok();
-    let ours = space(&node.leader.to_string());
+    let ours = space(&node.leader().to_string());
     let mut left = Vec::new();
     for pid in files(Path::new("/proc")).into_iter().filter(|pid| pid.parse::<u32>().is_ok()) {
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();

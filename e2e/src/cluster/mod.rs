@@ -30,10 +30,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use nix::sched::{CloneFlags, setns};
 use serde_json::{Value, json};
+use wherry_images::Built;
 
 use self::api::Api;
 use self::control::{ADDRESS, Control};
-use self::files::NODES;
+use self::files::{About, FLEET, NODES};
 use self::node::Node;
 use self::pki::Authority;
 use self::registry::Registry;
@@ -61,6 +62,16 @@ pub struct Cluster {
 impl Cluster {
     /// The runtime that the environment names is the one of all pods.
     pub fn chosen() -> Result<Cluster> {
+        let cluster = Cluster::of(&NODES)?;
+        cluster.api.create(&json!({
+            "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass",
+            "metadata": { "name": "wherry" }, "handler": "wherry",
+        }))?;
+        Ok(cluster)
+    }
+
+    /// With these nodes, and nothing that names Wherry to Kubernetes.
+    pub fn of(nodes: &[About]) -> Result<Cluster> {
         let place = Place::new(Network::Own)?;
         bridge(&place)?;
         let authority = Authority::new(&place.path("pki"))?;
@@ -68,8 +79,8 @@ impl Cluster {
         let control = Control::start(&place, &authority)?;
         let network = File::open(format!("/proc/{}/ns/net", place.pid()))?;
         let api = Api::new(&place.path("admin.conf"), network)?;
-        let start = |about| Node::start(&place, &authority, about);
-        let nodes = NODES.into_iter().map(start).collect::<Result<Vec<_>>>()?;
+        let start = |about: &About| Node::start(&place, &authority, *about);
+        let nodes = nodes.iter().map(start).collect::<Result<Vec<_>>>()?;
         let (registry, control) = (Mutex::new(registry), Mutex::new(control));
         let runtime = Runtime::chosen()?;
         let cluster = Cluster { api, nodes, runtime, registry, control, place };
@@ -80,10 +91,6 @@ impl Cluster {
     /// What pods rely on, and the nodes' word that they are ready.
     fn furnish(&self) -> Result<()> {
         self.push(&pause()?)?;
-        self.api.create(&json!({
-            "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass",
-            "metadata": { "name": "wherry" }, "handler": "wherry",
-        }))?;
         for node in &self.nodes {
             let object =
                 json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": node.name() }});
@@ -99,6 +106,11 @@ impl Cluster {
     /// An image, there to be pulled.
     pub fn push(&self, recipe: &Recipe) -> Result<String> {
         self.registry.lock().expect("no holder panics").push(recipe)
+    }
+
+    /// Images of a release, there to be pulled.
+    pub fn publish(&self, images: &Built) -> Result<()> {
+        self.registry.lock().expect("no holder panics").publish(images)
     }
 
     /// A guest's ordinary image.
@@ -117,7 +129,7 @@ impl Cluster {
     }
 
     pub fn node(&self, name: &str) -> &Node {
-        self.nodes.iter().find(|node| node.name() == name).expect("one of the two")
+        self.nodes.iter().find(|node| node.name() == name).expect("one of the nodes")
     }
 
     /// kubectl, to be run.
@@ -140,14 +152,10 @@ impl Cluster {
     pub fn in_network<T: Send>(&self, what: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         in_network_of(self.place.pid(), what)
     }
-
-    /// Does something on a node, where Services have their addresses too.
-    pub fn on_node<T: Send>(&self, what: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        in_network_of(self.nodes[0].leader, what)
-    }
 }
 
-fn in_network_of<T: Send>(pid: u32, what: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+/// Does something in the network namespace of a process.
+pub fn in_network_of<T: Send>(pid: u32, what: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let network = File::open(format!("/proc/{pid}/ns/net"))?;
     thread::scope(|threads| {
         let there = threads.spawn(|| {
@@ -178,7 +186,7 @@ fn bridge(place: &Place) -> Result<()> {
         format!("ip addr add {ADDRESS}/24 dev nodes"),
         "ip link set nodes up".into(),
     ];
-    for node in &NODES {
+    for node in &FLEET {
         lines.push(format!("ip route add {} via {}", node.pods(), node.address()));
     }
     let mut shell = place.command("sh");

@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -28,31 +29,49 @@ pub struct Node {
     cgroup: String,
     nspawn: Mutex<Child>,
     /// Its PID 1, as the machine outside counts.
-    pub leader: u32,
+    leader: AtomicU32,
 }
 
 impl Node {
     /// Boots a node; it joins the cluster by itself then.
     pub fn start(place: &Place, authority: &Authority, about: About) -> Result<Node> {
         let folder = place.path(&format!("node-{}", about.name));
-        let root = root(place, &folder, authority, &about)?;
+        root(place, &folder, authority, &about)?;
         let cgroup = format!("{}-{}", place.tag, about.name);
-        let entering = cgroups(&cgroup)?;
-        let log = File::create(folder.join("console"))?;
-        let mut boot = place.command("sh");
-        boot.args(["-c", &format!("{entering} && exec \"$@\""), "sh", "systemd-nspawn"]);
-        boot.args(nspawn(place, &folder, &root, &about)?);
-        let mut nspawn = boot.stdout(log.try_clone()?).stderr(log).spawn()?;
-        let mut leader = None;
-        until(BOOT, || {
-            leader = first_process(nspawn.id());
-            leader.is_some() || matches!(nspawn.try_wait(), Ok(Some(_)))
+        let (nspawn, leader) = boot(place, &folder, &cgroup, &about)?;
+        let (nspawn, leader) = (Mutex::new(nspawn), AtomicU32::new(leader));
+        Ok(Node { about, folder, cgroup, nspawn, leader })
+    }
+
+    /// Ends it as a power failure does, and boots it again. What was on its disk is there, what was in its memory not.
+    pub fn power_failure(&self, place: &Place) -> Result<()> {
+        self.kill()?;
+        let (nspawn, leader) = boot(place, &self.folder, &self.cgroup, &self.about)?;
+        *self.nspawn.lock().expect("no holder panics") = nspawn;
+        self.leader.store(leader, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Its PID 1, as the machine outside counts. Another one after [`Node::reboot`].
+    pub fn leader(&self) -> u32 {
+        self.leader.load(Ordering::Relaxed)
+    }
+
+    /// Ends all that runs there, in order, and boots it again. What is on its disk stays.
+    pub fn reboot(&self) -> Result<()> {
+        let (before, mut after) = (self.leader(), None);
+        self.run(&["systemctl", "--no-block", "reboot"])?.ok()?;
+        let nspawn = self.nspawn.lock().expect("no holder panics").id();
+        let up = until(BOOT, || {
+            after = first_process(nspawn).filter(|leader| *leader != before);
+            after.is_some()
         });
-        let Some(leader) = leader else {
-            let said = fs::read_to_string(folder.join("console")).unwrap_or_default();
-            bail!("node {} does not boot:\n{said}", about.name);
+        let Some(after) = after.filter(|_| up) else {
+            let left = self.run(&["ps", "-eo", "pid,stat,wchan:20,args"]).map(|told| told.stdout);
+            bail!("node {} does not boot again: {}", self.name(), left.unwrap_or_default());
         };
-        Ok(Node { about, folder, cgroup, nspawn: Mutex::new(nspawn), leader })
+        self.leader.store(after, Ordering::Relaxed);
+        Ok(())
     }
 
     pub fn name(&self) -> &'static str {
@@ -63,7 +82,7 @@ impl Node {
     pub fn command(&self, words: &[&str]) -> Command {
         let path = "PATH=/opt/runc:/opt/containerd:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "nsenter", "-a", "-t", &self.leader.to_string()]);
+        command.args(["--pdeathsig", "KILL", "nsenter", "-a", "-t", &self.leader().to_string()]);
         command.args(["--", "env", "-i", path]).args(words);
         command
     }
@@ -82,7 +101,7 @@ impl Node {
 
     /// A path as it is on the node.
     pub fn path(&self, path: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/root{path}", self.leader))
+        PathBuf::from(format!("/proc/{}/root{path}", self.leader()))
     }
 
     /// What its daemons have said.
@@ -120,7 +139,7 @@ impl Node {
         if nspawn.try_wait()?.is_some() {
             return Ok(());
         }
-        kill_9(self.leader).with_context(|| format!("PID 1 of node {}", self.name()))?;
+        kill_9(self.leader()).with_context(|| format!("PID 1 of node {}", self.name()))?;
         command::wait(&mut nspawn, BOOT)?;
         let mut left = Vec::new();
         until(Duration::from_secs(10), || {
@@ -146,8 +165,29 @@ impl Drop for Node {
     }
 }
 
+/// Starts the machine whose root is made; gives who started it, and its PID 1.
+fn boot(place: &Place, folder: &Path, cgroup: &str, about: &About) -> Result<(Child, u32)> {
+    let entering = cgroups(cgroup)?;
+    let log = File::create(folder.join("console"))?;
+    let mut boot = place.command("sh");
+    boot.args(["-c", &format!("{entering} && exec \"$@\""), "sh", "systemd-nspawn"]);
+    boot.args(nspawn(place, folder, about)?);
+    boot.stdout(log.try_clone()?).stderr(log);
+    let mut nspawn = command::spawn_lasting(boot)?;
+    let mut leader = None;
+    until(BOOT, || {
+        leader = first_process(nspawn.id());
+        leader.is_some() || matches!(nspawn.try_wait(), Ok(Some(_)))
+    });
+    let Some(leader) = leader else {
+        let said = fs::read_to_string(folder.join("console")).unwrap_or_default();
+        bail!("node {} does not boot:\n{said}", about.name);
+    };
+    Ok((nspawn, leader))
+}
+
 /// The tree of the rig, with the node's own files over it.
-fn root(place: &Place, folder: &Path, authority: &Authority, about: &About) -> Result<PathBuf> {
+fn root(place: &Place, folder: &Path, authority: &Authority, about: &About) -> Result<()> {
     let tree = rig::need(&rig::root().join("node/tree"), "e2e/rig/fetch.sh cluster")?;
     let (over, root) = (folder.join("over"), folder.join("root"));
     for name in ["over", "work", "root", "containerd", "kubelet", "wherry"] {
@@ -176,7 +216,7 @@ fn root(place: &Place, folder: &Path, authority: &Authority, about: &About) -> R
     let mut mount = place.command("mount");
     mount.args(["-t", "overlay", "overlay", "-o", &options]).arg(&root);
     command::run(&mut mount, b"", COMMAND)?.ok()?;
-    Ok(root)
+    Ok(())
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<()> {
@@ -206,12 +246,12 @@ fn keys(folder: &Path, authority: &Authority, about: &About) -> Result<()> {
     Ok(())
 }
 
-fn nspawn(place: &Place, folder: &Path, root: &Path, about: &About) -> Result<Vec<String>> {
+fn nspawn(place: &Place, folder: &Path, about: &About) -> Result<Vec<String>> {
     let bind = |kind: &str, from: &Path, to: &str| format!("--{kind}={}:{to}", from.display());
     let mut words = vec![
         "--boot".to_string(),
         "--quiet".into(),
-        format!("--directory={}", root.display()),
+        format!("--directory={}", folder.join("root").display()),
         format!("--machine={}-{}", place.tag, about.name),
         format!("--hostname={}", about.name),
         // There may be no systemd outside to register with; the cgroup that it is born in is its own.
@@ -233,7 +273,8 @@ fn nspawn(place: &Place, folder: &Path, root: &Path, about: &About) -> Result<Ve
         bind("bind", &folder.join("kubelet"), "/var/lib/kubelet"),
         bind("bind", &folder.join("wherry"), "/var/lib/wherry"),
     ];
-    for program in rig::PROGRAMS {
+    let programs: &[&str] = if about.wherry { &rig::PROGRAMS } else { &[] };
+    for program in programs {
         let to = format!("/usr/local/bin/{program}");
         words.push(bind("bind-ro", &rig::programs()?.join(program), &to));
     }

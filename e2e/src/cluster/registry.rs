@@ -8,6 +8,7 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use wherry_images::Built;
 
 use super::control::ADDRESS;
 use crate::image::{Blobs, Recipe};
@@ -57,6 +58,18 @@ impl Registry {
             blobs.write_folder(&self.layout, &all)?;
         }
         Ok(recipe.reference.clone())
+    }
+
+    /// Images of a release are there to be pulled, by their names and by their digests.
+    pub fn publish(&self, built: &Built) -> Result<()> {
+        let mut images = self.images.lock().expect("no holder panics");
+        for member in built.members() {
+            let mut image = member.descriptor.clone();
+            image["annotations"] = json!({ "org.opencontainers.image.ref.name": member.name });
+            images.insert(member.name.clone(), image);
+        }
+        let all: Vec<Value> = images.values().cloned().collect();
+        built.blobs().write_folder(&self.layout, &all)
     }
 
     pub fn stop(&mut self) -> Result<()> {

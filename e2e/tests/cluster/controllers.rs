@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use wherry_e2e::cluster::{Cluster, condition};
+use wherry_e2e::cluster::{Cluster, condition, in_network_of};
 use wherry_e2e::command::until;
 use wherry_e2e::http;
 use wherry_e2e::rig::Runtime;
 use wherry_e2e::suite::{Case, For};
+use wherry_e2e::traffic::Traffic;
 
 use crate::pod::{LIMIT, Object, merge};
 
 pub(crate) const CASES: &[Case<Cluster>] = &[
     ("a_cron_job_runs_on_time", For::Any, cron_job),
-    ("a_deployment_answers_at_its_service_and_is_updated", For::Wherry, rolling_update),
+    ("a_deployment_is_updated_under_load_and_nobody_sees_it", For::Wherry, rolling_update),
     ("a_job_completes_in_parallel", For::Any, job),
     ("a_job_that_fails_is_tried_again_and_given_up", For::Any, failing_job),
     ("a_job_knows_which_exit_codes_are_final", For::Any, final_code),
@@ -24,7 +25,7 @@ pub(crate) const CASES: &[Case<Cluster>] = &[
 ];
 
 /// A controller takes longer than a pod: it makes some, one after another.
-const LONGER: Duration = Duration::from_secs(120);
+pub(crate) const LONGER: Duration = Duration::from_secs(120);
 
 /// A pod template with one container.
 fn template(c: &Cluster, app: &str, container: Value, spec: Value) -> Value {
@@ -88,41 +89,65 @@ fn cron_job(c: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// An answer of the service, at its Service's address.
-fn asks(at: SocketAddr) -> Result<()> {
-    let answer = http::get(at, "/")?;
-    ensure!(answer == (200, "Hello, WASI!\n".to_string()), "{answer:?}");
-    Ok(())
+fn rolling_update(c: &Cluster) -> Result<()> {
+    let web = Web::new(c, "web", json!({}))?;
+    let traffic = web.traffic()?;
+    updates(&web.deployment)?;
+    traffic.into_iter().try_for_each(|one| one.end().map(drop))
 }
 
-fn rolling_update(c: &Cluster) -> Result<()> {
-    let main = json!({
-        "image": c.guest("http-p2")?, "env": [{ "name": "VERSION", "value": "1" }],
-        "readinessProbe": { "httpGet": { "path": "/", "port": 8080 }, "periodSeconds": 1 },
-        // kube-proxy hears of an end a moment after the pod.
-        "lifecycle": { "preStop": { "sleep": { "seconds": 3 }}},
-    });
-    let template = template(c, "web", main, json!({}));
-    let rolling =
-        json!({ "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 0, "maxSurge": 2 }});
-    let spec = json!({
-        "replicas": 4, "selector": { "matchLabels": { "app": "web" }}, "strategy": rolling, "template": template,
-    });
-    let web = Object::new(c, object(("apps/v1", "Deployment"), "web", spec))?;
-    let spec =
-        json!({ "selector": { "app": "web" }, "ports": [{ "port": 80, "targetPort": 8080 }]});
-    let service = Object::new(c, object(("v1", "Service"), "web", spec))?;
-    web.until(LONGER, |web| web["status"]["availableReplicas"] == 4)?;
-    let address = service.until(LIMIT, |service| service["spec"]["clusterIP"].is_string())?;
-    let address = address["spec"]["clusterIP"].as_str().context("an address")?.parse()?;
-    let at = SocketAddr::new(address, 80);
-    c.on_node(|| {
-        // What is sent before kube-proxy has heard of the Service goes nowhere, and is not asked for long.
-        let there = || TcpStream::connect_timeout(&at, Duration::from_secs(1)).is_ok();
-        ensure!(until(LIMIT, there), "the Service does not answer");
-        asks(at)
-    })?;
-    updates(&web)
+/// A Deployment of four, and its Service.
+pub(crate) struct Web<'a> {
+    cluster: &'a Cluster,
+    pub(crate) deployment: Object<'a>,
+    at: SocketAddr,
+    _service: Object<'a>,
+}
+
+impl Web<'_> {
+    /// When all four are available. `spec` is their pods'.
+    pub(crate) fn new<'a>(c: &'a Cluster, name: &str, spec: Value) -> Result<Web<'a>> {
+        let main = json!({
+            "image": c.guest("http-p2")?, "env": [{ "name": "VERSION", "value": "1" }],
+            "readinessProbe": { "httpGet": { "path": "/", "port": 8080 }, "periodSeconds": 1 },
+            // kube-proxy hears of an end a moment after the pod.
+            "lifecycle": { "preStop": { "sleep": { "seconds": 3 }}},
+        });
+        let rolling = json!({ "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 0, "maxSurge": 2 }});
+        let pods = json!({
+            "replicas": 4, "selector": { "matchLabels": { "app": name }}, "strategy": rolling,
+            "template": template(c, name, main, spec),
+        });
+        let deployment = Object::new(c, object(("apps/v1", "Deployment"), name, pods))?;
+        let spec =
+            json!({ "selector": { "app": name }, "ports": [{ "port": 80, "targetPort": 8080 }]});
+        let service = Object::new(c, object(("v1", "Service"), name, spec))?;
+        let made = service.until(LIMIT, |service| service["spec"]["clusterIP"].is_string())?;
+        let address = made["spec"]["clusterIP"].as_str().context("an address")?.parse()?;
+        let web =
+            Web { cluster: c, deployment, at: SocketAddr::new(address, 80), _service: service };
+        web.available()?;
+        Ok(web)
+    }
+
+    pub(crate) fn available(&self) -> Result<()> {
+        self.deployment.until(LONGER, |web| web["status"]["availableReplicas"] == 4).map(drop)
+    }
+
+    /// Clients on each node, once kube-proxy leads them there: what is sent before goes nowhere.
+    pub(crate) fn traffic(&self) -> Result<Vec<Traffic>> {
+        let clients = self.cluster.nodes.iter().map(|node| {
+            in_network_of(node.leader(), || {
+                let there = || TcpStream::connect_timeout(&self.at, Duration::from_secs(1)).is_ok();
+                ensure!(until(LIMIT, there), "the Service does not answer on {}", node.name());
+                let answer = http::get(self.at, "/")?;
+                ensure!(answer == (200, "Hello, WASI!\n".to_string()), "{answer:?}");
+                Ok(())
+            })?;
+            Traffic::start(node.leader(), self.at, 2)
+        });
+        clients.collect()
+    }
 }
 
 /// Two updates, one after another.

@@ -3,6 +3,7 @@
 mod containers;
 mod controllers;
 mod life;
+mod nodes;
 mod people;
 mod pod;
 mod probes;
@@ -28,5 +29,5 @@ fn main() -> ExitCode {
         containers::CASES,
         volumes::CASES,
     ];
-    suite::main_of_waiters("cluster", 8, Cluster::chosen, &cases.concat())
+    suite::main_with_alone("cluster", 8, Cluster::chosen, &cases.concat(), nodes::CASES)
 }

@@ -251,6 +251,7 @@ fn top(c: &Cluster) -> Result<()> {
 fn describe(c: &Cluster) -> Result<()> {
     each(c, &of(&c.guest("exit")?, &["7"]), |pod| {
         pod.end()?;
+        pod.tells(&["Pulled", "Created", "Started"])?;
         let told = pod.cluster.ask(&["describe", "pod", &pod.name])?;
         for part in ["Reason:", "Error", "Exit Code:", "7", "Pulled", "Created", "Started"] {
             ensure!(told.contains(part), "{part}: {told}");
@@ -265,9 +266,7 @@ fn describe_refusal(c: &Cluster) -> Result<()> {
     let wrong = wrong.metadata(json!({ "annotations": { "wherry.dev/no-such": "x" }}));
     for node in &c.nodes {
         let pod = wrong.on(c, node)?;
-        let told =
-            until(LIMIT, || pod.events().is_ok_and(|told| told.contains("wherry.dev/no-such")));
-        ensure!(told, "{}", pod.events()?);
+        pod.tells(&["wherry.dev/no-such"])?;
     }
     Ok(())
 }

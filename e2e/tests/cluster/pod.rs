@@ -180,6 +180,18 @@ impl Pod<'_> {
         self.cluster.ask(&["get", "events", "--field-selector", &of, "-o", EVENT])
     }
 
+    /// Waits until people are told all of this: events reach the API a while after what they tell.
+    pub(crate) fn tells(&self, parts: &[&str]) -> Result<()> {
+        let mut told = Ok(String::new());
+        let all = until(LIMIT, || {
+            told = self.events();
+            told.as_ref().is_ok_and(|told| parts.iter().all(|part| told.contains(part)))
+        });
+        let told = told?;
+        ensure!(all, "{parts:?} is not in: {told}");
+        Ok(())
+    }
+
     pub(crate) fn seen(&self) -> Result<Value> {
         self.cluster.api.get(&self.object)
     }

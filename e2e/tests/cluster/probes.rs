@@ -61,10 +61,9 @@ fn not_ready(c: &Cluster) -> Result<()> {
     let probe = often(json!({ "httpGet": { "path": "/nothing", "port": 8080 }}));
     let pod = of(&c.guest("http-p2")?, &[]).main(json!({ "readinessProbe": probe }));
     each(c, &pod, |pod| {
-        let told = wherry_e2e::command::until(crate::pod::LIMIT, || {
-            pod.events().is_ok_and(|told| told.contains("HTTP probe failed with statuscode: 404"))
-        });
-        ensure!(told && condition(&pod.seen()?, "Ready") == "False", "{}", pod.events()?);
+        pod.tells(&["HTTP probe failed with statuscode: 404"])?;
+        let seen = pod.seen()?;
+        ensure!(condition(&seen, "Ready") == "False", "{seen}");
         Ok(())
     })
 }
@@ -84,9 +83,7 @@ fn restarted(c: &Cluster, pod: Wanted, probe: Value) -> Result<()> {
             status["restartCount"].as_u64() >= Some(1)
                 && !status["lastState"]["terminated"].is_null()
         })?;
-        let told = pod.events()?;
-        ensure!(told.contains("Unhealthy") && told.contains("Killing"), "{told}");
-        Ok(())
+        pod.tells(&["Unhealthy", "Killing"])
     })
 }
 

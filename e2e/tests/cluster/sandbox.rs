@@ -1,6 +1,7 @@
 //! The pod around its containers: namespaces, names, settings, its class, and what it weighs.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -12,6 +13,9 @@ use crate::pod::{Object, containers, each, of, script};
 
 pub(crate) const CASES: &[Case<Cluster>] = &[
     ("the_sandbox_is_one_small_process", For::Wherry, small),
+    ("a_sandbox_of_the_shims_own_is_no_process", For::Wherry, no_process),
+    ("a_pod_with_users_of_its_own_has_no_root_of_the_node", For::Any, own_users),
+    ("pods_of_two_nodes_reach_each_other", For::Wherry, between_nodes),
     ("traffic_goes_through_the_pods_own_network", For::Any, own_network),
     ("host_network_is_the_nodes", For::Wherry, host_network),
     ("host_pid_and_host_ipc_are_the_nodes", For::Any, host_pid),
@@ -51,12 +55,72 @@ fn small(c: &Cluster) -> Result<()> {
     })
 }
 
+/// With `sandboxer = "shim"`, which containerd 2.x has.
+fn no_process(c: &Cluster) -> Result<()> {
+    let class = json!({
+        "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass",
+        "metadata": { "name": "wherry-sandbox" }, "handler": "wherry-sandbox",
+    });
+    let _class = Object::new(c, class)?;
+    let pod = containers(json!([
+        { "name": "main", "image": c.guest("http-p2")?,
+          "readinessProbe": { "httpGet": { "path": "/", "port": 8080 }, "periodSeconds": 1 }},
+        { "name": "tools", "image": c.toolbox()?, "args": ["sh", "-c", "hostname; sleep 1000"] },
+    ]));
+    let pod = pod.spec(json!({ "runtimeClassName": "wherry-sandbox" })).on(c, c.node("new"))?;
+    pod.ready()?;
+    let all = pod.processes()?;
+    let (shims, guests): (Vec<_>, Vec<_>) = all.iter().partition(|one| one.name.contains("shim"));
+    ensure!(guests.len() == 2 && shims.len() <= 1, "{all:?}");
+    ensure!(pod.logs(&["-c", "tools"])? == pod.name);
+    let asked = ["exec", &pod.name, "-c", "tools", "--", "wget", "-qO-", "http://127.0.0.1:8080/"];
+    ensure!(c.ask(&asked)? == "Hello, WASI!");
+    pod.delete()?;
+    pod.gone()
+}
+
+/// `hostUsers: false`, which containerd 1.7 has no id-mapped mounts for.
+fn own_users(c: &Cluster) -> Result<()> {
+    let pod = script(c, "echo kept > /v/file; ls -ln /v; sleep 1000")?;
+    let pod = pod.main(json!({ "volumeMounts": [{ "name": "v", "mountPath": "/v" }]}));
+    let pod = pod.spec(json!({ "hostUsers": false, "volumes": [{ "name": "v", "emptyDir": {} }] }));
+    let pod = pod.on(c, c.node("new"))?;
+    let said = pod.says("file")?;
+    ensure!(said.contains(" 0 ") && !said.contains("65534"), "{said}");
+    let main = pod.process()?;
+    let map = fs::read_to_string(format!("/proc/{}/uid_map", main.pid))?;
+    let mut map = map.split_whitespace();
+    // Its root, whom that is outside, and how many there are.
+    let (root, outside, many) = (map.next(), map.next(), map.next());
+    ensure!(root == Some("0") && outside != Some("0") && many == Some("65536"), "{map:?}");
+    // kubelet's folder belongs to the node's root, and so does what the pod's root wrote there.
+    let volumes = pod.node.path(&format!("/var/lib/kubelet/pods/{}/volumes", pod.uid()?));
+    let file = volumes.join("kubernetes.io~empty-dir/v/file");
+    let owner = fs::metadata(&file).with_context(|| file.display().to_string())?.uid();
+    ensure!(owner == 0, "{owner}");
+    Ok(())
+}
+
+fn between_nodes(c: &Cluster) -> Result<()> {
+    let service = of(&c.guest("http-p2")?, &[]);
+    for (here, there) in c.nodes.iter().zip(c.nodes.iter().rev()) {
+        let service = service.on(c, there)?;
+        service.ready()?;
+        let at = service.socket(8080)?;
+        c.in_network(|| http::listening(at))?;
+        let asks = script(c, &format!("wget -qO- http://{at}/"))?.on(c, here)?;
+        let said = asks.said()?;
+        ensure!(said == "Hello, WASI!", "from {} to {}: {said}", here.name(), there.name());
+    }
+    Ok(())
+}
+
 fn own_network(c: &Cluster) -> Result<()> {
     each(c, &of(&c.guest("sleep")?, &[]), |pod| {
         pod.ready()?;
         let main = pod.process()?;
         for kind in ["net", "ipc", "uts"] {
-            let node = fs::read_link(format!("/proc/{}/ns/{kind}", pod.node.leader))?;
+            let node = fs::read_link(format!("/proc/{}/ns/{kind}", pod.node.leader()))?;
             ensure!(main.namespace(kind)? != node, "{kind}");
         }
         // The one that CNI made, and no other.
@@ -106,7 +170,7 @@ fn host_pid(c: &Cluster) -> Result<()> {
         ensure!(first == "systemd", "{first}");
         let main = pod.process()?;
         for kind in ["pid", "ipc"] {
-            let node = fs::read_link(format!("/proc/{}/ns/{kind}", pod.node.leader))?;
+            let node = fs::read_link(format!("/proc/{}/ns/{kind}", pod.node.leader()))?;
             ensure!(main.namespace(kind)? == node, "{kind}");
         }
         Ok(())
