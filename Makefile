@@ -58,8 +58,8 @@ test-crash: rig guests programs ## kill -9 of every program at every stage leave
 	for v in $(CONTAINERD); do echo "== containerd $$v"; WHERRY_CONTAINERD=$$v $(E2E) --test crash; done
 
 .PHONY: test-cri
-test-cri: rig guests programs ## pods through containerd's CRI plugin 2.1 and 2.4, with and without a sandbox of the shim's own (root)
-	for v in $(filter-out 1.7,$(CONTAINERD)); do echo "== containerd $$v"; WHERRY_CONTAINERD=$$v $(E2E) --test cri; done
+test-cri: rig guests programs ## pods and crictl on containerd's CRI plugin, with and without a sandbox of the shim's own (root)
+	for v in $(CONTAINERD); do echo "== containerd $$v"; WHERRY_CONTAINERD=$$v $(E2E) --test cri; done
 
 .PHONY: test-upgrade
 test-upgrade: rig guests programs ## containerd 1.7 becomes 2.4 under containers, and our programs others (root)
@@ -113,6 +113,11 @@ manifests: toolchain ## deploy/operator and definitions anew, from charts/wherry
 test-client: rig guests programs ## containerd's own suite, integration/client, on runc, native and wasmbox (root; RUNS="native")
 	e2e/rig/fetch.sh client-suite
 	cargo run --quiet -p wherry-e2e --bin client-suite -- $(RUNS)
+
+.PHONY: test-critest
+test-critest: toolchain guests programs ## critest on runc, native and wasmbox, on containerd 1.7 and 2.4 (root; CRITEST="2.4 runc", CRITEST=--write)
+	e2e/rig/fetch.sh critest
+	cargo run --quiet -p wherry-e2e --bin critest -- $(CRITEST)
 
 .PHONY: bench
 bench: rig guests programs ## latency and memory beside runc and an empty shim, in one run (root; RUNTIMES="io.containerd.x.v1" adds more)

@@ -7,69 +7,28 @@
 #
 # FOLDER holds `layout`, the OCI layout of the images, and is on a disk (overlayfs wants one), not below /tmp.
 # The programs client.test and registry, and the sources of the suite, are in the rig (fetch.sh client-suite).
-# Flags go to client.test; RUNC_FLAVOR too: other than runc, tests that wrap runc or use it themselves are skipped. When this ends, however it ends, its processes and mounts are gone with it.
+# Flags go to client.test; RUNC_FLAVOR too: other than runc, tests that wrap runc or use it themselves are skipped.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/lib.sh"
+. "$here/apart.sh"
 rig=${WHERRY_RIG:-$HOME/.cache/wherry/rig}
 suite=$rig/client-suite
 hosts=ghcr.io,registry.k8s.io
-group=wherry-client-suite
-
-hierarchies() { # cgroup v1 hierarchies, and the v2 one beside them
-  awk '$3 == "cgroup" || ($3 == "cgroup2" && $2 != "/sys/fs/cgroup") {print $2}' /proc/mounts
-}
-
-enter_groups() {
-  local at file
-  for at in $(hierarchies); do
-    mkdir -p "$at/$group"
-    # A new group of cpuset has no processor until it is told, and nobody may enter.
-    for file in cpuset.cpus cpuset.mems; do
-      [ ! -e "$at/$file" ] || cat "$at/$file" >"$at/$group/$file"
-    done
-    echo $$ >"$at/$group/cgroup.procs"
-  done
-}
-
-# Processes of the suite that the kernel has not yet let go keep their groups busy.
-leave_groups() {
-  local at left attempt
-  for at in $(hierarchies); do
-    echo $$ >"$at/cgroup.procs"
-    for attempt in $(seq 100); do
-      left=$(find "$at/$group" -name cgroup.procs -exec cat {} + 2>/dev/null) || true
-      [ -n "$left" ] || break
-      kill -KILL $left 2>/dev/null || true
-      sleep 0.1
-    done
-    find "$at/$group" -depth -type d -exec rmdir {} + || say "$at/$group is left: attempt $attempt"
-  done
-}
+APART_GROUP=wherry-client-suite
 
 outside() { # FOLDER RUNTIME FLAG…
   exec 9>"$suite/.lock"
   flock 9
-  enter_groups
-  trap leave_groups EXIT
-  # Not exec: whoever is left in our groups is found and removed by this process.
-  unshare --mount --pid --net --cgroup --fork --kill-child --mount-proc --propagation private -- \
-    "$0" --inside "$@"
+  apart "$0" --inside "$@"
 }
 
 inside() { # FOLDER RUNTIME FLAG…
-  local folder=$1 runtime=$2 at
+  local folder=$1 runtime=$2
   shift 2
-  for at in $(hierarchies); do mount --bind "$at/$group" "$at"; done
-  mount -t tmpfs -o mode=755 tmpfs /run
-  mkdir -p "$folder"/{tmp,var-lib,opt}
-  chmod 1777 "$folder/tmp"
-  mount --bind "$folder/var-lib" /var/lib
-  mount --bind "$folder/opt" /opt
-  mount --bind "$folder/tmp" /tmp
+  apart_inside "$folder"
   printf '127.0.0.1 localhost %s\n' "${hosts//,/ }" >"$folder/hosts"
   mount --bind "$folder/hosts" /etc/hosts
-  ip link set lo up
 
   local ready
   exec {registry}< <("$suite/registry" -layout "$folder/layout" -hosts "$hosts" -certificate "$folder/registry.pem" 2>"$folder/registry.log")

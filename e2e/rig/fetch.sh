@@ -8,6 +8,8 @@
 #   fetch.sh containerd                           all three
 #   fetch.sh docker-26 | -28 | -29 | docker       Docker Engine with its containerd
 #   fetch.sh client-suite                         containerd's own suite, integration/client, with what it wants
+#   fetch.sh crictl                               crictl and critest
+#   fetch.sh critest                              crictl and critest, CNI's plugins, a registry, containerd 1.7 and 2.4
 #   fetch.sh cluster                              Kubernetes with its etcd, the root of its nodes, containerd 1.7 and 2.4
 #   fetch.sh helm                                 Helm 3 and Helm 4
 #   fetch.sh machine                              systemd and cgroup v2 under qemu, containerd 2.4 and runc
@@ -83,26 +85,56 @@ containerd24() {
   go_containerd "$RIG/containerd-2.4" github.com/containerd/containerd/v2 "$RIG_CONTAINERD_24"
 }
 
+module_source() { # MODULE VERSION CHECKSUM -> the folder of its sources in the module cache
+  local answer
+  answer=$(cd / && go mod download -json "$1@v$2")
+  field() { sed -n "s/^\\t\"$1\": \"\(.*\)\",\{0,1\}$/\1/p" <<<"$answer"; }
+  [ "$(field Sum)" = "$3" ] || die "$1 $2 has the checksum $(field Sum), not $3"
+  field Dir
+}
+
 # The suite is part of containerd's module: its sources in the module cache, checked against our checksum, are
 # built with the versions that its own go.sum names, and it is run among its test data.
 client_suite() {
-  local out=$RIG/client-suite module=github.com/containerd/containerd/v2 answer
+  local out=$RIG/client-suite source
   # It looks for leaked pipes with lsof, for orphans with ps, and mounts an xfs.
   apt_install lsof procps xfsprogs iproute2
   [ "$(cat "$out/version" 2>/dev/null)" = "$RIG_CONTAINERD_24 $(sha256sum <"$here/registry/main.go")" ] && return
   say "containerd's integration/client $RIG_CONTAINERD_24 from its Go module (1 minute)"
   go_ready
-  answer=$(cd / && go mod download -json "$module@v$RIG_CONTAINERD_24")
-  field() { sed -n "s/^\\t\"$1\": \"\(.*\)\",\{0,1\}$/\1/p" <<<"$answer"; }
-  [ "$(field Sum)" = "$RIG_CONTAINERD_24_SUM" ] ||
-    die "$module $RIG_CONTAINERD_24 has the checksum $(field Sum), not $RIG_CONTAINERD_24_SUM"
+  source=$(module_source github.com/containerd/containerd/v2 "$RIG_CONTAINERD_24" "$RIG_CONTAINERD_24_SUM")
   mkdir -p "$out"
-  ln -sfn "$(field Dir)" "$out/source"
+  ln -sfn "$source" "$out/source"
   (cd "$out/source/"
     go test -c -tags "no_btrfs no_devmapper no_zfs" -o "$out/client.test" ./integration/client
     go build -o "$out/runc-fp" ./integration/failpoint/cmd/runc-fp)
   (cd "$here/registry" && go build -o "$out/registry" .)
   echo "$RIG_CONTAINERD_24 $(sha256sum <"$here/registry/main.go")" >"$out/version"
+}
+
+# crictl and critest, built of the sources of their module with the versions that its own go.sum names; a program
+# with a set-user-id bit for critest's images.
+cri_tools() {
+  local source
+  # critest makes shared memory with ipcmk, and its pods have ports on the host.
+  apt_install iptables util-linux procps iproute2 libc6-dev gcc
+  says "$RIG/bin/crictl" " $RIG_CRI_TOOLS" && [ -x "$RIG/bin/critest" ] && [ -x "$RIG/bin/nonewprivs" ] && return
+  say "crictl and critest $RIG_CRI_TOOLS from their Go module (2 minutes)"
+  go_ready
+  source=$(module_source sigs.k8s.io/cri-tools "$RIG_CRI_TOOLS" "$RIG_CRI_TOOLS_SUM")
+  local flags="-s -w -X sigs.k8s.io/cri-tools/pkg/version.Version=$RIG_CRI_TOOLS"
+  (cd "$source"
+    CGO_ENABLED=0 go test -c -ldflags "$flags" -o "$RIG/bin/critest" ./cmd/critest
+    CGO_ENABLED=0 go build -ldflags "$flags" -o "$RIG/bin/crictl" ./cmd/crictl)
+  gcc -static -Os -s -o "$RIG/bin/nonewprivs" "$here/nonewprivs.c"
+  says "$RIG/bin/crictl" "$RIG_CRI_TOOLS" || die "crictl was built in $RIG/bin and does not start"
+}
+
+# The network plugins of CNI's own project.
+cni() {
+  [ -x "$RIG/debian/$(debian_suite)/root/usr/lib/cni/ptp" ] && return
+  say "CNI's network plugins from Debian"
+  unpack "$(debian_suite)" containernetworking-plugins
 }
 
 runc() {
@@ -308,10 +340,12 @@ parts() { # SUITE -> the parts it needs
     docker-28) echo containerd21 docker28 docker_cli docker_init runc busybox guests ;;
     docker-29) echo containerd24 docker29 docker_cli docker_init runc busybox guests ;;
     docker) parts docker-26 && parts docker-28 && parts docker-29 ;;
-    test) parts containerd && parts docker ;;
-    all) parts test && parts cluster && parts client-suite ;;
+    test) parts containerd && parts docker && parts crictl ;;
+    all) parts test && parts cluster && parts client-suite && parts critest ;;
     cluster) echo containerd17 containerd24 runc busybox kube node registry guests ;;
     helm) echo helm3 helm4 ;;
+    crictl) echo cri_tools ;;
+    critest) echo containerd17 containerd24 runc busybox cri_tools cni registry guests ;;
     machine) echo containerd24 runc busybox machine guests ;;
     guests) echo guests ;;
     *) die "there is no suite called $1; see the top of $0" ;;

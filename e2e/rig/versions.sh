@@ -13,6 +13,8 @@ RIG_DOCKER_29=2.0.0-beta.24   # Go module github.com/moby/moby/v2: Docker Engine
 RIG_KUBERNETES=1.36.3         # Go modules; the same stands in kube/go.mod, with etcd beside it
 RIG_HELM_3=3.22.0             # Go modules
 RIG_HELM_4=4.3.1
+RIG_CRI_TOOLS=1.36.0          # Go module: crictl and critest
 RIG_GO=1.26.6                 # what the modules above need; also a wheel on PyPI, for a machine with no Go
-# What `go mod download -json` calls Sum, for the suite that is built from containerd's sources.
+# What `go mod download -json` calls Sum, for the suites that are built from the sources of a module.
 RIG_CONTAINERD_24_SUM=h1:p6Qg+xbEz8lvwdhHDx0U469xENvp4LgGBx+E7djXkGw=
+RIG_CRI_TOOLS_SUM=h1:Xt+LLvBVH1Fnp/AR2EyHApyWS/88y2KlWjlDc2HR+aw=

@@ -105,6 +105,14 @@ pub fn runc() -> Result<PathBuf> {
     Ok(root().join("runc"))
 }
 
+/// The folder with the network plugins of CNI's own project, of whichever Debian this machine has.
+pub fn cni() -> Result<PathBuf> {
+    let suites = std::fs::read_dir(root().join("debian")).into_iter().flatten().flatten();
+    let folders = suites.map(|suite| suite.path().join("root/usr/lib/cni"));
+    let found = folders.into_iter().find(|folder| folder.join("ptp").exists());
+    found.context("CNI's plugins are missing: run `e2e/rig/fetch.sh critest`")
+}
+
 /// A static busybox, for ordinary containers beside ours.
 pub fn busybox() -> Result<PathBuf> {
     need(&root().join("bin/busybox"), "e2e/rig/fetch.sh containerd-2.4")

@@ -26,7 +26,7 @@ pub fn write(column: Column, folder: &Path) -> Result<()> {
         Column::Wasmbox => wasmbox(PROGRAMS)?,
     };
     let mut blobs = Blobs::default();
-    let base = base(&programs)?;
+    let base = base(&programs).pack()?;
     let mut images = Vec::new();
     let mut image = |name: &str, layers: &[Vec<u8>]| -> Result<()> {
         let mut descriptor = index(&mut blobs, name, layers)?;

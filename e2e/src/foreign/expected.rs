@@ -22,7 +22,7 @@ impl Allowed {
         }
     }
 
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Allowed::Only(outcome) => outcome.name(),
             Allowed::Flaky => "flaky",

@@ -13,7 +13,7 @@ use crate::containerd::COMMAND;
 use crate::image::{Blobs, CONFIG, LAYER};
 use crate::rig;
 
-const PASSWD: &str = "\
+pub(crate) const PASSWD: &str = "\
 root:x:0:0:root:/root:/bin/sh
 daemon:x:1:1:daemon:/usr/sbin:/bin/false
 bin:x:2:2:bin:/bin:/bin/false
@@ -23,7 +23,7 @@ backup:x:34:34:backup:/var/backups:/bin/false
 nobody:x:65534:65534:nobody:/home:/bin/false
 ";
 
-const GROUP: &str = "\
+pub(crate) const GROUP: &str = "\
 root:x:0:
 daemon:x:1:
 bin:x:2:
@@ -73,7 +73,7 @@ pub(crate) fn wasmbox(names: &[&str]) -> Result<Programs> {
 }
 
 /// A root file system with these programs, and what is mounted on and looked up in it.
-pub(crate) fn base(programs: &Programs) -> Result<Vec<u8>> {
+pub(crate) fn base(programs: &Programs) -> Layer {
     let (name, content) = &programs.program;
     let mut layer = Layer::default();
     // Those that are mounted on, because a root that is only read can't be given them later.
@@ -89,10 +89,11 @@ pub(crate) fn base(programs: &Programs) -> Result<Vec<u8>> {
     for (script, text) in programs.scripts {
         layer = layer.file(&format!("bin/{script}"), 0o755, text.as_bytes());
     }
+    // Not symbolic links, as in the authors' busybox: a path that is mounted over is one program, and not all.
     for link in &programs.links {
-        layer = layer.link(&format!("bin/{link}"), name);
+        layer = layer.name(&format!("bin/{link}"), &format!("bin/{name}"));
     }
-    layer.pack()
+    layer
 }
 
 /// An image of these layers, and what its config says besides.
@@ -138,8 +139,9 @@ impl Layer {
         self.entry(path, EntryType::Regular, mode, content, "")
     }
 
-    pub(crate) fn link(self, path: &str, target: &str) -> Layer {
-        self.entry(path, EntryType::Symlink, 0o777, b"", target)
+    /// Another name of a file of this layer.
+    pub(crate) fn name(self, path: &str, target: &str) -> Layer {
+        self.entry(path, EntryType::Link, 0o755, b"", target)
     }
 
     fn entry(
@@ -170,7 +172,7 @@ impl Layer {
             header.set_uid(0);
             header.set_gid(0);
             header.set_mtime(0);
-            let packed = if entry.kind == EntryType::Symlink {
+            let packed = if entry.kind == EntryType::Link {
                 tar.append_link(&mut header, &entry.path, &entry.link)
             } else {
                 tar.append_data(&mut header, &entry.path, entry.content.as_slice())

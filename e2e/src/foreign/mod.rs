@@ -1,6 +1,7 @@
 //! Suites that others wrote, by which they judge shims: run on runc as the control, on our shim with the same
 //! programs, and on our shim with Wasm. What does not pass has its reason in a table ([`expected`]), and a table
-//! that explains one result too few or too many is an error.
+//! that explains one result too few or too many is an error. [`crate::client_suite`] is containerd's own suite,
+//! [`crate::critest`] the one of Kubernetes' Container Runtime Interface.
 
 pub mod expected;
 pub(crate) mod layers;

@@ -40,10 +40,6 @@ pub(crate) struct Daemon {
 impl Daemon {
     pub(crate) fn start() -> Result<Daemon> {
         let (version, runtime) = (Version::chosen()?, Runtime::chosen()?);
-        ensure!(
-            version != Version::V1_7,
-            "containerd 1.7 has no sandboxer = \"shim\": take 2.1 or 2.4"
-        );
         let ours = match runtime {
             Runtime::Wherry => vec![rig::programs()?],
             Runtime::Runc => Vec::new(),
@@ -58,6 +54,7 @@ impl Daemon {
         daemon.import(recipes::toolbox(runtime)?)?;
         daemon.import(recipes::native_toolbox()?)?;
         daemon.import(recipes::guest(runtime, "sleep", Form::Linux)?)?;
+        daemon.import(recipes::guest(Runtime::Wherry, "http-p2", Form::Linux)?)?;
         Ok(daemon)
     }
 
@@ -65,27 +62,35 @@ impl Daemon {
         let name = format!("image-{}.tar", self.names.fetch_add(1, Ordering::Relaxed));
         let image = recipe.pack(&self.containerd.place.path(&name))?;
         let tar = image.tar.display().to_string();
-        let words = ["images", "import", "--local", "--all-platforms", &tar];
+        let mut words = vec!["images", "import", "--all-platforms", &tar];
+        if self.containerd.version != Version::V1_7 {
+            words.insert(2, "--local");
+        }
         let mut import = self.containerd.ctr_in(NAMESPACE, &words);
         command::run(&mut import, b"", COMMAND)?.ok()?;
         Ok(())
     }
 
-    /// A CNI plugin that only says what it was wanted to do (CNI 1.0.0, "Section 2").
+    /// A CNI plugin that only says what it was wanted to do (CNI 1.0.0, "Section 2"); and a loopback, on which
+    /// containerd answers whoever execs, attaches and forwards.
     fn network(&self) -> Result<()> {
         let place = &self.containerd.place;
+        command::run(place.command("ip").args(["link", "set", "lo", "up"]), b"", COMMAND)?.ok()?;
         let (programs, configs) = (place.path("cni-bin"), place.path("cni-conf"));
         fs::create_dir_all(&programs)?;
         fs::create_dir_all(&configs)?;
-        let plugin = programs.join("tell");
         let result = format!(
             r#"{{"cniVersion": "1.0.0", "interfaces": [{{"name": "eth0", "sandbox": "here"}}],
             "ips": [{{"address": "{ADDRESS}/16", "interface": 0}}]}}"#
         );
-        let script =
-            format!("#!/bin/sh\ncat >/dev/null\n[ \"$CNI_COMMAND\" != ADD ] || echo '{result}'\n");
-        fs::write(&plugin, script)?;
-        fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755))?;
+        let tell = format!("cat >/dev/null\n[ \"$CNI_COMMAND\" != ADD ] || echo '{result}'\n");
+        // 1.7 does by a plugin what newer ones do themselves.
+        let up = r#"[ "$CNI_COMMAND" != ADD ] || nsenter --net="$CNI_NETNS" ip link set lo up"#;
+        for (name, first) in [("tell", ":"), ("loopback", up)] {
+            let plugin = programs.join(name);
+            fs::write(&plugin, format!("#!/bin/sh\n{first}\n{tell}"))?;
+            fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755))?;
+        }
         let list = r#"{"cniVersion": "1.0.0", "name": "tell", "plugins": [{"type": "tell"}]}"#;
         fs::write(configs.join("10-tell.conflist"), list)?;
         Ok(())
@@ -103,7 +108,7 @@ impl Daemon {
             }
             self.cri.lock().expect("no holder panics").is_some()
         });
-        ensure!(connected, "CRI does not answer: {last}");
+        ensure!(connected, "CRI does not answer: {last}\n{}", self.containerd.log());
         Ok(())
     }
 
@@ -152,7 +157,12 @@ impl Daemon {
 
     pub(crate) fn pod(&self, handler: &'static str, config: PodConfig) -> Result<Pod<'_>> {
         let id = self.cri().run_pod(&config, handler)?;
-        Ok(Pod { daemon: self, id, config, ended: false })
+        Ok(self.pod_of(id, config))
+    }
+
+    /// A pod that somebody else has made.
+    pub(crate) fn pod_of(&self, id: String, config: PodConfig) -> Pod<'_> {
+        Pod { daemon: self, id, config, ended: false }
     }
 
     /// The plainest one.
@@ -216,12 +226,31 @@ fn names(folder: PathBuf) -> Vec<String> {
 fn config(containerd: &Containerd) -> String {
     let place = &containerd.place;
     let runtime = containerd.runtime.name();
+    let (bin, conf) = (place.path("cni-bin"), place.path("cni-conf"));
+    let (bin, conf) = (bin.display(), conf.display());
+    let nri = r#"disabled_plugins = ["io.containerd.nri.v1.nri"]"#;
+    if containerd.version == Version::V1_7 {
+        let plugin = r#"plugins."io.containerd.grpc.v1.cri""#;
+        return format!(
+            r#"{nri}
+[{plugin}]
+sandbox_image = "wherry.test/pause:1"
+restrict_oom_score_adj = true
+[{plugin}.cni]
+bin_dir = "{bin}"
+conf_dir = "{conf}"
+[{plugin}.containerd]
+default_runtime_name = "podsandbox"
+[{plugin}.containerd.runtimes.podsandbox]
+runtime_type = "{runtime}""#
+        );
+    }
     // Newer ones ask for the image of a sandbox that has none, unless they are told so.
     let no_image =
         if containerd.version >= Version::V2_4 { "disable_pause_image_pull = true" } else { "" };
     let plugin = r#"plugins."io.containerd.cri.v1.runtime""#;
     format!(
-        r#"disabled_plugins = ["io.containerd.nri.v1.nri"]
+        r#"{nri}
 [plugins."io.containerd.cri.v1.images".pinned_images]
 sandbox = "wherry.test/pause:1"
 [{plugin}]
@@ -235,9 +264,7 @@ runtime_type = "{runtime}"
 [{plugin}.containerd.runtimes.shim]
 runtime_type = "{runtime}"
 sandboxer = "shim"
-{no_image}"#,
-        bin = place.path("cni-bin").display(),
-        conf = place.path("cni-conf").display(),
+{no_image}"#
     )
 }
 
@@ -347,6 +374,12 @@ impl Pod<'_> {
             bail!("a stopped pod is ready");
         }
         self.daemon.cri().remove_pod(&self.id).context("removing the pod")?;
+        self.daemon.leaves_nothing()
+    }
+
+    /// Somebody else has ended it; the proof that it is gone.
+    pub(crate) fn gone(mut self) -> Result<()> {
+        self.ended = true;
         self.daemon.leaves_nothing()
     }
 }

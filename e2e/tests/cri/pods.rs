@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use wherry_e2e::cri::{NODE, Namespaces, POD, PodConfig};
+use wherry_e2e::rig::Version;
 use wherry_e2e::suite::{Case, For};
 
 use crate::daemon::{ADDRESS, Daemon};
@@ -133,9 +134,11 @@ fn sysctls(daemon: &Daemon, handler: &'static str) -> Result<()> {
     let told = |key: &str| daemon.cri().told(&container, &["cat", &format!("/proc/sys/{key}")]);
     ensure!(told("net/core/somaxconn")? == "321\n");
     ensure!(told("kernel/shm_rmid_forced")? == "1\n");
-    // What containerd gives to every pod.
-    ensure!(told("net/ipv4/ip_unprivileged_port_start")? == "0\n");
-    ensure!(told("net/ipv4/ping_group_range")? == "0\t2147483647\n");
+    // What containerd gives to every pod, from 2.0 on.
+    if daemon.containerd.version != Version::V1_7 {
+        ensure!(told("net/ipv4/ip_unprivileged_port_start")? == "0\n");
+        ensure!(told("net/ipv4/ping_group_range")? == "0\t2147483647\n");
+    }
     pod.end()
 }
 
