@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use wherry_e2e::cluster::Cluster;
+use wherry_e2e::rig::Runtime;
 use wherry_e2e::suite::{Case, For};
 
 use crate::pod::{Object, each, of, script};
@@ -225,7 +226,10 @@ fn environment(c: &Cluster) -> Result<()> {
         // Those of the API server's Service are every pod's.
         let own =
             said.lines().filter(|line| line.contains(" = ") && !line.starts_with("KUBERNETES_"));
-        let own: Vec<&str> = own.collect();
+        // runc adds what /etc/passwd says of the user.
+        let own: Vec<&str> = own
+            .filter(|line| pod.cluster.runtime == Runtime::Wherry || !line.starts_with("HOME"))
+            .collect();
         let wanted = [
             &format!("HOSTNAME = {}", pod.name),
             "LIMIT = 67108864",
