@@ -129,6 +129,11 @@ test-critest: toolchain guests programs ## critest on runc, native and wasmbox, 
 	e2e/rig/fetch.sh critest
 	cargo run --quiet -p wherry-e2e --bin critest -- $(CRITEST)
 
+.PHONY: bench-density
+bench-density: toolchain guests programs ## 250 idle pods on a node: memory of each, time to Ready beside runc (root; what test-cluster needs)
+	e2e/rig/fetch.sh cluster
+	$(E2E) --test density -- --nocapture
+
 .PHONY: bench
 bench: rig guests programs ## latency and memory beside runc and an empty shim, in one run (root; RUNTIMES="io.containerd.x.v1" adds more)
 	cargo build --quiet --profile bench -p wherry-e2e --bins

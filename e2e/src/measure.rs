@@ -1,6 +1,7 @@
 //! Times and sizes: one container timed through its phases, order statistics, and the memory of a place.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -73,25 +74,31 @@ pub fn quantile(values: &[Duration], share: f64) -> Duration {
 /// Bytes of memory that the processes of containers hold, shared pages counted in parts (PSS).
 pub fn memory(containerd: &Containerd) -> u64 {
     let pids = crate::leaks::pids_of_containers(containerd);
-    pids.into_iter().map(proportional_size).sum()
+    pids.into_iter().map(|pid| proportional_size(&process(pid))).sum()
 }
 
-fn proportional_size(pid: u32) -> u64 {
-    rolled_up(pid, &["Pss:"])
+/// The folder of a process, as this machine counts.
+pub fn process(pid: u32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}"))
+}
+
+/// Bytes of memory that the process of this folder in a `/proc` holds, shared pages counted in parts (PSS).
+pub fn proportional_size(process: &Path) -> u64 {
+    rolled_up(process, &["Pss:"])
 }
 
 /// Bytes of memory that would be free without the process: what it shares with nobody (USS).
-pub fn own_size(pid: u32) -> u64 {
-    rolled_up(pid, &["Private_Clean:", "Private_Dirty:"])
+pub fn own_size(process: &Path) -> u64 {
+    rolled_up(process, &["Private_Clean:", "Private_Dirty:"])
 }
 
 /// Bytes of memory that no file stands behind.
-pub fn anonymous(pid: u32) -> u64 {
-    rolled_up(pid, &["Anonymous:"])
+pub fn anonymous(process: &Path) -> u64 {
+    rolled_up(process, &["Anonymous:"])
 }
 
-fn rolled_up(pid: u32, names: &[&str]) -> u64 {
-    let told = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+fn rolled_up(process: &Path, names: &[&str]) -> u64 {
+    let told = fs::read_to_string(process.join("smaps_rollup")).unwrap_or_default();
     let of = |line: &str| {
         let rest = names.iter().find_map(|name| line.strip_prefix(name))?;
         rest.trim().trim_end_matches(" kB").parse::<u64>().ok()

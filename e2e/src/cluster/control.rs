@@ -39,12 +39,17 @@ pub struct Control {
 impl Control {
     /// Starts everything; the API server answers then.
     pub fn start(place: &Place, authority: &Authority) -> Result<Control> {
+        Control::start_with(place, authority, &[])
+    }
+
+    /// With more words for the controller manager.
+    pub fn start_with(place: &Place, authority: &Authority, words: &[&str]) -> Result<Control> {
         let logs = place.path("control");
         fs::create_dir_all(&logs)?;
         let mut control = Control { running: Vec::new(), logs };
         control.etcd(place)?;
         control.apiserver(place, authority)?;
-        control.others(place, authority)?;
+        control.others(place, authority, words)?;
         Ok(control)
     }
 
@@ -107,7 +112,7 @@ impl Control {
         Ok(())
     }
 
-    fn others(&mut self, place: &Place, authority: &Authority) -> Result<()> {
+    fn others(&mut self, place: &Place, authority: &Authority, words: &[&str]) -> Result<()> {
         for name in ["controller-manager", "scheduler"] {
             let pair = authority.issue(name, &format!("system:kube-{name}"), "", &[])?;
             let config = place.path(&format!("{name}.conf"));
@@ -115,12 +120,14 @@ impl Control {
             fs::write(&config, content.to_string())?;
             let mut command = place.daemon(program()?)?;
             command.arg(name).arg("--leader-elect=false").arg("--bind-address=127.0.0.1");
+            // Their own limits of 20 and 50 calls a second are for clusters with others to share the API server with.
+            command.args(["--kube-api-qps=1000", "--kube-api-burst=1000"]);
             for use_of in ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
                 command.arg(format!("--{use_of}={}", config.display()));
             }
             if name == "controller-manager" {
                 let folder = place.path("pki");
-                command.arg("--use-service-account-credentials");
+                command.arg("--use-service-account-credentials").args(words);
                 command.arg(format!("--root-ca-file={}", authority.certificate().display()));
                 let key = folder.join("tokens.key");
                 command.arg(format!("--service-account-private-key-file={}", key.display()));

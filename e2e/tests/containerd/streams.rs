@@ -153,7 +153,7 @@ fn read_late(world: &World) -> Result<()> {
     let sleeps =
         || fs::read_to_string(format!("/proc/{}/stat", task.pid)).is_ok_and(|s| s.contains(") S "));
     ensure!(until(RUN, sleeps), "it never waits for the reader");
-    let held = measure::anonymous(task.pid);
+    let held = measure::anonymous(&measure::process(task.pid));
     ensure!(held < 8 << 20, "{held} bytes are held for the reader");
     ensure!(task.client().state(&task.id)?.0 == TaskStatus::Running);
     task.read();
