@@ -11,7 +11,7 @@
 #   fetch.sh crictl                               crictl and critest
 #   fetch.sh critest                              crictl and critest, CNI's plugins, a registry, containerd 1.7 and 2.4
 #   fetch.sh cluster                              Kubernetes with its etcd, the root of its nodes, containerd 1.7 and 2.4
-#   fetch.sh helm                                 Helm 3 and Helm 4
+#   fetch.sh helm                                 Helm 3 and Helm 4, definitions of the Prometheus Operator
 #   fetch.sh machine                              systemd and cgroup v2 under qemu, containerd 2.4 and runc
 #   fetch.sh guests                               compilers for the guests in C and Go
 #   fetch.sh test | [all]                         what make test needs; with containerd's own suite
@@ -319,6 +319,19 @@ helm_of() { # MAJOR VERSION
   "$out/helm" version --short | grep -q "^v$2\b" || die "Helm $2 was built in $out and does not start"
 }
 
+# The definitions of what the chart may have of the Prometheus Operator's.
+prometheus() {
+  local out=$RIG/prometheus source kind
+  [ "$(cat "$out.version" 2>/dev/null)" = "$RIG_PROMETHEUS" ] && return
+  go_ready
+  source=$(module_source github.com/prometheus-operator/prometheus-operator "$RIG_PROMETHEUS" "$RIG_PROMETHEUS_SUM")
+  mkdir -p "$out"
+  for kind in servicemonitors prometheusrules; do
+    install -m 0644 "$source/example/prometheus-operator-crd/monitoring.coreos.com_$kind.yaml" "$out/"
+  done
+  echo "$RIG_PROMETHEUS" >"$out.version"
+}
+
 # Serves a folder with images, over TLS.
 registry() {
   local made
@@ -343,7 +356,7 @@ parts() { # SUITE -> the parts it needs
     test) parts containerd && parts docker && parts crictl ;;
     all) parts test && parts cluster && parts client-suite && parts critest ;;
     cluster) echo containerd17 containerd24 runc busybox kube node registry guests ;;
-    helm) echo helm3 helm4 ;;
+    helm) echo helm3 helm4 prometheus ;;
     crictl) echo cri_tools ;;
     critest) echo containerd17 containerd24 runc busybox cri_tools cni registry guests ;;
     machine) echo containerd24 runc busybox machine guests ;;

@@ -80,7 +80,7 @@ impl Built {
         Ok(format!("{}/{image}@{digest}", self.order.repository))
     }
 
-    /// Where each image is, as the chart reads it.
+    /// Where each image is.
     pub fn digests(&self) -> Value {
         let of = |(image, member): (&Image, &Member)| {
             let repository = format!("{}/{}", self.order.repository, image.name);
@@ -90,6 +90,16 @@ impl Built {
             (image.name.to_owned(), told)
         };
         Value::Object(IMAGES.iter().zip(&self.members).map(of).collect())
+    }
+
+    /// The same as values of the chart.
+    pub fn values(&self) -> Value {
+        let digests = self.digests();
+        let of = |name: &str| {
+            let told = &digests[name];
+            json!({ "repository": told["repository"], "digest": told["digest"] })
+        };
+        json!({ "images": { "operator": of("wherry-operator"), "node": of("wherry-node") } })
     }
 
     /// A layout as a folder, which is what `skopeo copy oci:…` and `crane push` read. What it has is kept.

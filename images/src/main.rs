@@ -15,7 +15,8 @@ wherry-images: builds the images of the operator and of the node agent, without 
   --boms ARCH=DIR       what they are made of: <program>.cdx.json for each, from cargo cyclonedx
   --repository NAME     where they will be pulled from (registry.example/wherry)
   --tag TAG             (the version of this checkout)
-  --out DIR             the folder that they are written to: oci/, wherry-images.tar, digests.json
+  --out DIR             the folder that they are written to: oci/, wherry-images.tar, digests.json,
+                        and values.json for the chart
   --source URL          of the sources, and --commit HASH, for the provenance
   --builder URI         who builds, for the provenance
 
@@ -45,6 +46,8 @@ fn run() -> Result<()> {
     built.write_archive(&out.join("wherry-images.tar"))?;
     let digests = serde_json::to_string_pretty(&built.digests())? + "\n";
     fs::write(out.join("digests.json"), digests)?;
+    let values = serde_json::to_string_pretty(&built.values())? + "\n";
+    fs::write(out.join("values.json"), values)?;
     for image in wherry_images::IMAGES {
         println!("{}", built.pinned(image.name)?);
     }

@@ -1,6 +1,7 @@
 //! What the loop writes. Every write asks first whether this process may ([`crate::lease::Fence`]).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
 use jiff::Timestamp;
@@ -31,24 +32,23 @@ impl Controller {
         PatchParams::apply(FIELD_MANAGER).force()
     }
 
-    /// Keeps the object until its nodes are clean.
-    pub(super) async fn hold(&self, shim: &WasmShim) -> Result<()> {
+    /// Keeps the object until its nodes are clean; gives it back as it is then.
+    pub(super) async fn hold(&self, shim: &Arc<WasmShim>) -> Result<Arc<WasmShim>> {
         match shim.finalizers().iter().any(|it| it == FINALIZER) {
-            true => Ok(()),
-            false => self.finalizers(shim, &[FINALIZER]).await,
+            true => Ok(shim.clone()),
+            false => Ok(Arc::new(self.finalizers(shim, &[FINALIZER]).await?)),
         }
     }
 
     /// With the object's uid: else applying to an object that is gone would make another one.
-    async fn finalizers(&self, shim: &WasmShim, all: &[&str]) -> Result<()> {
+    async fn finalizers(&self, shim: &WasmShim, all: &[&str]) -> Result<WasmShim> {
         self.fence.check()?;
         let patch = json!({
             "apiVersion": WasmShim::api_version(&()), "kind": WasmShim::kind(&()),
             "metadata": { "name": shim.name_any(), "uid": shim.uid(), "finalizers": all },
         });
         let api: Api<WasmShim> = Api::all(self.client.clone());
-        api.patch(&shim.name_any(), &Self::apply(), &Patch::Apply(patch)).await?;
-        Ok(())
+        Ok(api.patch(&shim.name_any(), &Self::apply(), &Patch::Apply(patch)).await?)
     }
 
     pub(super) async fn classes(&mut self, shim: &WasmShim) -> Result<()> {
@@ -87,39 +87,50 @@ impl Controller {
         there(api.create(&PostParams::default(), &revision).await).map(drop)
     }
 
-    fn stored_revision(&self, name: &str) -> Option<std::sync::Arc<ShimRevision>> {
+    fn stored_revision(&self, name: &str) -> Option<Arc<ShimRevision>> {
         self.revisions.get(&kube::runtime::reflector::ObjectRef::new(name))
     }
 
     /// Jobs that have ended become what their nodes were observed to be, and then they go.
     pub(super) async fn harvest(&mut self, shim: &WasmShim) -> Result<()> {
-        let pods = self.pods.state();
-        for job in
-            self.jobs.state_filter(|job| job.labels().get(SHIM_LABEL) == Some(&shim.name_any()))
-        {
-            let Some(ended) = view::ended(&job) else { continue };
-            let hash = job.labels().get(NODE_LABEL).cloned().unwrap_or_default();
-            let object = self.object(&format!("{}.{hash}", shim.name_any()));
-            let current = object.filter(|object| {
-                let seen = object.status.as_ref().and_then(|it| it.observed.as_ref());
-                job.annotations().get(TRANSACTION) == Some(&agent::transaction(object))
-                    && seen.map_or(0, |seen| seen.attempt) < object.spec.attempt
-            });
-            if let Some(object) = current
-                && let Some(node) = self.node(&object.spec.node)
-            {
-                let now = Timestamp::now();
-                let report = view::report(&pods, &job.name_any(), &agent::transaction(&object));
-                if report.is_none() && now.duration_since(ended).as_secs() < LATE_S {
-                    continue;
-                }
-                self.settle(&object, &node, report, now).await?;
+        let (name, pods) = (shim.name_any(), self.pods.state());
+        let mut failed = Ok(());
+        for job in self.jobs.state_filter(|job| job.labels().get(SHIM_LABEL) == Some(&name)) {
+            if let Some(ended) = view::ended(&job) {
+                self.fence.check()?;
+                let done = self.reap(&name, &job, ended, &pods).await;
+                failed = failed.and(done.with_context(|| job.name_any()));
             }
-            self.fence.check()?;
-            let api: Api<Job> = Api::namespaced(self.client.clone(), &self.namespace);
-            there(api.delete(&job.name_any(), &DeleteParams::background()).await)?;
         }
-        Ok(())
+        failed
+    }
+
+    async fn reap(
+        &mut self,
+        shim: &str,
+        job: &Job,
+        ended: Timestamp,
+        pods: &[Arc<Pod>],
+    ) -> Result<()> {
+        let hash = job.labels().get(NODE_LABEL).cloned().unwrap_or_default();
+        let current = self.object(&format!("{shim}.{hash}")).filter(|object| {
+            let seen = object.status.as_ref().and_then(|it| it.observed.as_ref());
+            job.annotations().get(TRANSACTION) == Some(&agent::transaction(object))
+                && seen.map_or(0, |seen| seen.attempt) < object.spec.attempt
+        });
+        if let Some(object) = current
+            && let Some(node) = self.node(&object.spec.node)
+        {
+            let now = Timestamp::now();
+            let report = view::report(pods, &job.name_any(), &agent::transaction(&object));
+            if report.is_none() && now.duration_since(ended).as_secs() < LATE_S {
+                return Ok(());
+            }
+            self.settle(&object, &node, report, now).await?;
+        }
+        self.fence.check()?;
+        let api: Api<Job> = Api::namespaced(self.client.clone(), &self.namespace);
+        there(api.delete(&job.name_any(), &DeleteParams::background()).await).map(drop)
     }
 
     async fn settle(
@@ -196,7 +207,7 @@ impl Controller {
             Action::Disprove { node } => self.prove(shim, node, false).await,
             Action::Evict { node } => self.evict(shim, node).await,
             Action::Forget { node } => self.delete_object(&node_shim(&shim.name_any(), node)).await,
-            Action::Release => self.finalizers(shim, &[]).await,
+            Action::Release => self.finalizers(shim, &[]).await.map(drop),
         }
     }
 

@@ -130,23 +130,27 @@ impl Controller {
     }
 
     async fn reconcile(&mut self, shim: &Arc<WasmShim>) -> Result<()> {
-        let name = shim.name_any();
+        let (name, mut shim) = (shim.name_any(), shim.clone());
         if shim.metadata.deletion_timestamp.is_none() {
-            self.hold(shim).await?;
-            self.classes(shim).await?;
+            shim = self.hold(&shim).await?;
+            self.classes(&shim).await?;
             let (revision, spec) = revision_of(&name, &shim.spec);
-            self.revision(shim, &revision, spec).await?;
+            self.revision(&shim, &revision, spec).await?;
         }
-        self.harvest(shim).await?;
-        let nodes = self.fleet(shim);
-        let fleet = Fleet { shim, nodes: &nodes, now: Timestamp::now() };
+        // Who cannot be served must not keep others from being.
+        let mut failed = self.harvest(&shim).await;
+        let nodes = self.fleet(&shim);
+        let fleet = Fleet { shim: &shim, nodes: &nodes, now: Timestamp::now() };
         let plan = plan::plan(&fleet)?;
         // First, so that what is done next is never better known than why.
-        let shim = self.tell(shim, plan.status).await?;
+        let shim = self.tell(&shim, plan.status).await?;
         for action in &plan.actions {
-            self.act(&shim, action).await.with_context(|| format!("{action:?}"))?;
+            self.fence.check()?;
+            let done = self.act(&shim, action).await.with_context(|| format!("{action:?}"));
+            failed = failed.and(done);
         }
-        self.collect(&shim).await
+        self.collect(&shim).await?;
+        failed
     }
 
     /// The nodes that are selected or have a `NodeShim`, by their hash: neighbours by name are often of one pool.
