@@ -24,8 +24,7 @@ runtimes of Kubernetes are judged, three times on each of two containerds, and w
 of others by fixed names, so a small registry (`rig/registry`) answers under those names with images that
 `src/critest/images.rs` makes. `rig/critest.sh` runs it in namespaces of its own, on a containerd whose pods have a
 network by CNI's `ptp` and `portmap`, and looks at the end whether shims, bundles, sockets or network namespaces are
-left: there are none in any column. NRI is off; the cases of AppArmor and SELinux are not there, because the kernel has
-neither.
+left, which makes the run fail. NRI is off; the cases of SELinux are not there, because the kernel has none.
 
 **What counts.** `src/critest/expected.rs` has every case that does not pass with its reason, and each run is compared
 with it: a result that it does not explain, a failure with another message, and a reason that is no longer needed each
@@ -108,5 +107,20 @@ fn reasons(text: &mut String, section: &Section) {
         let says = row.says.split_whitespace().collect::<Vec<_>>().join(" ");
         writeln!(text, "| {} | {} | `{says}` | {} |", row.test, cells.join(" | "), row.why)
             .expect("a string");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::critest::VERSIONS;
+
+    #[test]
+    fn the_page_has_the_reasons_of_today() {
+        let page = include_str!("../../CRITEST.md");
+        assert!(page.starts_with(HEAD));
+        for row in VERSIONS.into_iter().flat_map(expected::rows) {
+            assert!(page.contains(&row.test) && page.contains(&row.why), "{}", row.test);
+        }
     }
 }

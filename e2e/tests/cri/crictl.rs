@@ -385,8 +385,9 @@ fn info(daemon: &Daemon) -> Result<()> {
     }
     let handlers = &told["config"]["containerd"]["runtimes"];
     ensure!(handlers[PODSANDBOX].is_object(), "{told}");
-    // What a kubelet asks before it gives a pod users of its own; 1.7 knows no features of handlers.
-    if daemon.containerd.version == Version::V1_7 {
+    // What a kubelet asks before it gives a pod users of its own. 1.7 knows no features of handlers, and 2.1 asks none
+    // but runc's ("introspecting OCI runtime features needs the runtime type to be").
+    if daemon.containerd.version < Version::V2_4 {
         return Ok(());
     }
     let handlers = told["runtimeHandlers"].as_array().context("runtimeHandlers")?;
