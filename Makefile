@@ -102,8 +102,8 @@ test-cluster: toolchain guests programs ## pods on a Kubernetes of two nodes, co
 .PHONY: test-operator
 test-operator: toolchain programs ## the planner over random fleets, and the operator on a real API server (root; Kubernetes, cold 15 minutes more)
 	e2e/rig/fetch.sh cluster
-	e2e/rig/programs.sh $(HOST) wherry-operator
-	cargo test --quiet -p wherry-report -p wherry-operator-core -p wherry-operator
+	e2e/rig/programs.sh $(HOST) wherry-operator wherry-fleet
+	cargo test --quiet -p wherry-report -p wherry-operator-core -p wherry-operator -p wherry-fleet
 	$(E2E) --test operator
 
 .PHONY: test-chart
@@ -118,6 +118,12 @@ manifests: toolchain ## deploy/operator and definitions anew, from charts/wherry
 	e2e/rig/fetch.sh helm
 	UPDATE_EXPECT=1 cargo test --quiet -p wherry-operator-core --test crds --test chart
 	UPDATE_EXPECT=1 $(E2E) --test chart deploy render
+
+.PHONY: test-scale
+test-scale: toolchain programs ## the operator on a thousand nodes that kwok plays, killed and failed over (root; Kubernetes; ten minutes; NODES="1000 5000")
+	e2e/rig/fetch.sh scale
+	e2e/rig/programs.sh $(HOST) wherry-operator
+	for n in $(or $(NODES),1000); do WHERRY_NODES=$$n $(E2E) --test scale -- --nocapture; done
 
 .PHONY: test-client
 test-client: rig guests programs ## containerd's own suite, integration/client, on runc, native and wasmbox (root; RUNS="native")
@@ -160,9 +166,9 @@ programs: toolchain ## the three programs for this machine and wasmbox.wasm, as 
 
 .PHONY: dist
 dist: toolchain ## release programs in dist/<target>/, static and stripped (TARGET=aarch64-unknown-linux-musl too)
-	@e2e/rig/programs.sh $(TARGET)
+	@e2e/rig/programs.sh $(TARGET) wherry-fleet
 	@mkdir -p dist/$(TARGET)
-	@install -m 0755 $(addprefix $(CARGO_TARGET_DIR)/$(TARGET)/release/,containerd-shim-wherry-v1 wherry-guest wherry) dist/$(TARGET)/
+	@install -m 0755 $(addprefix $(CARGO_TARGET_DIR)/$(TARGET)/release/,containerd-shim-wherry-v1 wherry-guest wherry wherry-fleet) dist/$(TARGET)/
 	@install -m 0644 $(CARGO_TARGET_DIR)/$(TARGET)/release/wasmbox.wasm dist/$(TARGET)/
 	@ls -l dist/$(TARGET)
 

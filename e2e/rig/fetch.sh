@@ -12,6 +12,7 @@
 #   fetch.sh critest                              crictl and critest, CNI's plugins, a registry, containerd 1.7 and 2.4
 #   fetch.sh cluster                              Kubernetes with its etcd, the root of its nodes, containerd 1.7 and 2.4
 #   fetch.sh helm                                 Helm 3 and Helm 4, definitions of the Prometheus Operator
+#   fetch.sh scale                                Kubernetes with its etcd, and kwok, which plays nodes
 #   fetch.sh machine                              systemd and cgroup v2 under qemu, containerd 2.4 and runc
 #   fetch.sh guests                               compilers for the guests in C and Go
 #   fetch.sh test | [all]                         what make test needs; with containerd's own suite
@@ -342,6 +343,16 @@ registry() {
   echo "$made" >"$RIG/bin/registry.version"
 }
 
+# Plays nodes and what runs on them, thousands at once.
+kwok() {
+  [ -x "$RIG/bin/kwok" ] && [ "$(cat "$RIG/bin/kwok.version" 2>/dev/null)" = "$RIG_KWOK" ] && return
+  say "kwok $RIG_KWOK from its Go module (2 minutes)"
+  go_ready
+  (cd / && GOBIN=$RIG/bin go install -ldflags "-s -w" "sigs.k8s.io/kwok/cmd/kwok@v$RIG_KWOK")
+  "$RIG/bin/kwok" --version >/dev/null || die "kwok was built in $RIG/bin and does not start"
+  echo "$RIG_KWOK" >"$RIG/bin/kwok.version"
+}
+
 parts() { # SUITE -> the parts it needs
   case $1 in
     demo | bench | containerd-2.4) echo containerd24 runc busybox guests ;;
@@ -359,6 +370,7 @@ parts() { # SUITE -> the parts it needs
     helm) echo helm3 helm4 prometheus ;;
     crictl) echo cri_tools ;;
     critest) echo containerd17 containerd24 runc busybox cri_tools cni registry guests ;;
+    scale) echo kube kwok ;;
     machine) echo containerd24 runc busybox machine guests ;;
     guests) echo guests ;;
     *) die "there is no suite called $1; see the top of $0" ;;

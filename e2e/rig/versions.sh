@@ -16,6 +16,7 @@ RIG_HELM_4=4.3.1
 RIG_CRI_TOOLS=1.36.0          # Go module: crictl and critest
 RIG_PROMETHEUS=0.85.0         # Go module of the Prometheus Operator, for its definitions
 RIG_PROMETHEUS_SUM=h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=
+RIG_KWOK=0.8.0                # Go module
 RIG_GO=1.26.6                 # what the modules above need; also a wheel on PyPI, for a machine with no Go
 # What `go mod download -json` calls Sum, for the suites that are built from the sources of a module.
 RIG_CONTAINERD_24_SUM=h1:p6Qg+xbEz8lvwdhHDx0U469xENvp4LgGBx+E7djXkGw=

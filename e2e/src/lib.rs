@@ -14,7 +14,6 @@ pub mod command;
 pub mod containerd;
 pub mod cri;
 pub mod critest;
-pub mod critest;
 pub mod docker;
 pub mod exec;
 pub mod foreign;

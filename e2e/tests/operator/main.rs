@@ -1,6 +1,7 @@
 //! The operator on a real API server, with nodes that are not there: `kubelet.rs` answers for their agents.
 
 mod kubelet;
+mod people;
 mod rollout;
 mod schema;
 mod world;
@@ -10,6 +11,6 @@ use std::process::ExitCode;
 use wherry_e2e::suite;
 
 fn main() -> ExitCode {
-    let cases = [rollout::CASES, schema::CASES];
+    let cases = [rollout::CASES, schema::CASES, people::CASES];
     suite::main_of_waiters("operator", 4, world::Fleet::new, &cases.concat())
 }

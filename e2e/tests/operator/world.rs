@@ -1,11 +1,11 @@
 //! An API server with its controllers, and two operators of which one leads.
 
 use std::fs::File;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use libtest_mimic::Arguments;
 use serde_json::{Value, json};
 use wherry_e2e::cluster::api::Api;
@@ -13,9 +13,10 @@ use wherry_e2e::cluster::audit;
 use wherry_e2e::cluster::control::{ADDRESS, Control, kubectl};
 use wherry_e2e::cluster::pki::Authority;
 use wherry_e2e::command;
-use wherry_e2e::helm::{self, objects, repository};
+use wherry_e2e::helm;
+use wherry_e2e::operators::{self, ACCOUNT, Operators};
 use wherry_e2e::place::{Network, Place};
-use wherry_e2e::rig::{self, Runtime};
+use wherry_e2e::rig::Runtime;
 use wherry_e2e::suite::Ground;
 
 use crate::kubelet::Kubelet;
@@ -27,10 +28,10 @@ pub(crate) const SOON: Duration = Duration::from_secs(120);
 pub(crate) struct Fleet {
     pub(crate) api: Api,
     pub(crate) kubelet: Kubelet,
-    operators: Mutex<Vec<(&'static str, Child)>>,
+    operators: Operators,
     control: Mutex<Control>,
     /// The last to be dropped: everything above stands in it.
-    place: Place,
+    pub(crate) place: Place,
 }
 
 impl Fleet {
@@ -43,65 +44,24 @@ impl Fleet {
         let network = File::open(format!("/proc/{}/ns/net", place.pid()))?;
         let api = Api::new(&place.path("admin.conf"), network)?;
         let kubelet = Kubelet::start(&api);
-        let fleet = Fleet { api, kubelet, operators: Mutex::default(), control, place };
-        fleet.furnish()?;
+        operators::furnish(&place, &api)?;
+        let fleet = Fleet { api, kubelet, operators: Operators::default(), control, place };
         fleet.operator("a", 8081)?;
         fleet.operator("b", 8082)?;
         Ok(fleet)
     }
 
-    /// As `deploy/` has it, but for the Deployment: the operators are processes of ours, under the name of its account.
-    fn furnish(&self) -> Result<()> {
-        let folder = repository().join("deploy/crds").display().to_string();
-        self.kubectl(&["apply", "-f", &folder])?;
-        self.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f", &folder])?;
-        let mut all = manifests()?;
-        all.retain(|object| object["kind"] != "Deployment");
-        let file = self.place.path("operator.json");
-        let list = json!({ "apiVersion": "v1", "kind": "List", "items": all });
-        std::fs::write(&file, list.to_string())?;
-        self.kubectl(&["apply", "-f", &file.display().to_string()])?;
-        let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount",
-            "metadata": { "name": "default", "namespace": NAMESPACE } });
-        self.api.until(&account, SOON, |_| true)?;
-        let words = ["create", "token", OPERATOR, "-n", NAMESPACE, "--duration=4h"];
-        let token = self.kubectl(&words)?;
-        let config = std::fs::read_to_string(self.place.path("admin.conf"))?;
-        let mut config: Value = serde_json::from_str(&config)?;
-        config["users"][0]["user"] = json!({ "token": token.trim() });
-        std::fs::write(self.place.path("operator.conf"), config.to_string())?;
-        Ok(())
-    }
-
     pub(crate) fn operator(&self, name: &'static str, port: u16) -> Result<()> {
-        let program = rig::need(&rig::programs()?.join("wherry-operator"), "make programs")?;
-        let log = File::options().create(true).append(true).open(self.place.path(name))?;
-        let mut command = self.place.daemon(program)?;
-        command.env("KUBECONFIG", self.place.path("operator.conf"));
-        command.env("POD_NAMESPACE", NAMESPACE).env("POD_NAME", name);
-        command.env("WHERRY_LISTEN", format!("127.0.0.1:{port}"));
-        let child = command.stdout(log.try_clone()?).stderr(log).spawn().context("an operator")?;
-        self.operators.lock().expect("no holder panics").push((name, child));
-        Ok(())
+        self.operators.start(&self.place, name, port)
     }
 
     /// Kills the operator of this name, as a machine that fails would.
     pub(crate) fn kill(&self, name: &str) -> Result<()> {
-        let mut all = self.operators.lock().expect("no holder panics");
-        let index = all.iter().position(|(it, _)| *it == name).context("no such operator")?;
-        let (_, mut child) = all.remove(index);
-        child.kill()?;
-        child.wait()?;
-        Ok(())
+        self.operators.kill(name)
     }
 
-    /// Who holds the Lease.
     pub(crate) fn leader(&self) -> Result<String> {
-        let lease = json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-            "metadata": { "name": "wherry-operator", "namespace": NAMESPACE } });
-        let found =
-            self.api.until(&lease, SOON, |lease| lease["spec"]["holderIdentity"].is_string())?;
-        Ok(found["spec"]["holderIdentity"].as_str().unwrap_or_default().to_string())
+        operators::leader(&self.api)
     }
 
     pub(crate) fn kubectl(&self, words: &[&str]) -> Result<String> {
@@ -172,26 +132,20 @@ pub(crate) fn shim(case: &str, image: &str) -> Value {
     })
 }
 
-const OPERATOR: &str = "wherry-operator";
-
 /// Rights that no call shows, each with its reason.
 const EXCUSED: [(&str, &str); 1] = [(
     "update wasmshims/finalizers.wherry.dev",
     "asked for by the admission plugin OwnerReferencesPermissionEnforcement, which runs here, inside of the API server",
 )];
 
-fn manifests() -> Result<Vec<Value>> {
-    objects(&std::fs::read_to_string(repository().join("deploy/operator/wherry.yaml"))?)
-}
-
 impl Fleet {
     /// The operator's roles are as large as its calls. Of some of the cases, only that they are large enough.
     fn rights(&self) -> Result<()> {
         let calls = audit::calls(&self.place)?;
-        ensure!(calls.iter().any(|call| call.account == OPERATOR), "nobody was written down");
+        ensure!(calls.iter().any(|call| call.account == ACCOUNT), "nobody was written down");
         let mut wrong = audit::denied(&calls);
         if Arguments::from_args().filter.is_none() {
-            wrong.extend(audit::idle(&audit::rights(&manifests()?), &calls, &EXCUSED));
+            wrong.extend(audit::idle(&audit::rights(&operators::manifests()?), &calls, &EXCUSED));
         }
         ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
         Ok(())
@@ -208,10 +162,7 @@ impl Ground for Fleet {
     }
 
     fn finish(&self) -> Result<()> {
-        for (name, child) in self.operators.lock().expect("no holder panics").iter_mut() {
-            child.kill().context(*name)?;
-            child.wait()?;
-        }
+        self.operators.stop()?;
         self.control.lock().expect("no holder panics").stop()?;
         self.rights()?;
         let twice = self.kubelet.twice();
