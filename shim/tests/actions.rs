@@ -187,3 +187,30 @@ fn delete_kills_what_a_dead_shim_left_and_may_come_twice() {
     assert!(!dir.path().join("wherry.json").exists());
     assert_eq!(delete().exit_status, 137);
 }
+
+/// containerd ends `delete` after five seconds, and nobody comes after it.
+#[test]
+fn delete_removes_a_dead_socket_before_it_waits_for_anything() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let runc = "#!/bin/sh\necho called >> $0.calls\nexec sleep 600\n";
+    std::fs::write(path("runc"), runc).unwrap();
+    std::fs::set_permissions(path("runc"), PermissionsExt::from_mode(0o755)).unwrap();
+    let native = format!(r#"{{"binary":{:?},"root":{:?}}}"#, path("runc"), path("root"));
+    std::fs::write(path("wherry.json"), format!(r#"{{"id":"c1","native":{native}}}"#)).unwrap();
+    // Bound, and nobody listens any more.
+    drop(std::os::unix::net::UnixListener::bind(path("socket")).unwrap());
+    std::fs::write(path("address"), format!("unix://{}", path("socket").display())).unwrap();
+    let bundle = dir.path().to_str().unwrap();
+    let mut delete = Command::new(SHIM)
+        .args(["-namespace", "test", "-id", "c1", "-bundle", bundle, "delete"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    until("calling runc", || path("runc.calls").exists());
+    assert!(!path("socket").exists());
+    delete.kill().unwrap();
+    delete.wait().unwrap();
+}
