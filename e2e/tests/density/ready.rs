@@ -37,7 +37,7 @@ pub(crate) fn measure(services: &[Service<'_>]) -> Result<()> {
         };
         for (at, service) in services.iter().enumerate() {
             let (time, used) = (beside(&times, at), beside(&used, at));
-            let pods = format!("{count} pods, of {rounds}");
+            let pods = format!("{count} at once, of {rounds}");
             println!("{pods:16}{:10}{time:>20}{used:>20}", service.name);
         }
     }
