@@ -44,6 +44,7 @@ pub(crate) fn job(
     node: &NodeShim,
     revision: &RevisionSpec,
     machine_id: &str,
+    pull_secrets: &[String],
 ) -> Job {
     let spec = &node.spec;
     let labels = json!({
@@ -74,7 +75,7 @@ pub(crate) fn job(
             }}]},
             "template": {
                 "metadata": { "labels": labels },
-                "spec": pod(shim, &order(shim, node, revision, machine_id), &revision.image),
+                "spec": pod(shim, &order(shim, node, revision, machine_id), &revision.image, pull_secrets),
             },
         },
     });
@@ -87,7 +88,8 @@ const HOST: &str = "/host";
 /// changed, and our own folders are.
 const WRITABLE: [&str; 3] = ["/etc", "/opt", "/var"];
 
-fn pod(shim: &WasmShim, order: &Order, image: &str) -> Value {
+fn pod(shim: &WasmShim, order: &Order, image: &str, pull_secrets: &[String]) -> Value {
+    let secrets: Vec<Value> = pull_secrets.iter().map(|name| json!({ "name": name })).collect();
     let tolerations: &[Toleration] = &shim.spec.nodes.tolerations;
     let name = |path: &str| format!("host{}", path.trim_end_matches('/').replace('/', "-"));
     let volume = |path: &str| json!({ "name": name(path), "hostPath": { "path": path } });
@@ -102,6 +104,7 @@ fn pod(shim: &WasmShim, order: &Order, image: &str) -> Value {
     json!({
         "nodeName": order.node, "restartPolicy": "Never", "tolerations": tolerations,
         "automountServiceAccountToken": false, "enableServiceLinks": false,
+        "imagePullSecrets": secrets,
         "terminationGracePeriodSeconds": 30,
         "containers": [{
             "name": "agent", "image": image,

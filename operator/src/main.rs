@@ -36,17 +36,20 @@ wherry-operator apply FILE               writes the WasmShim of a file (JSON)
 wherry-operator check NAMESPACE          tells whether an operator leads there, and how its WasmShims are
 wherry-operator uninstall NAME SECONDS   takes a WasmShim off its nodes, unless pods run by it
 
-  POD_NAMESPACE    where its Lease and its Jobs are
-  POD_NAME         who it is, among several
-  WHERRY_LISTEN    where it answers /healthz, /readyz and /metrics (0.0.0.0:8080)
-  RUST_LOG         what it tells (info)
-  KUBECONFIG       outside a cluster
+  POD_NAMESPACE        where its Lease and its Jobs are
+  POD_NAME             who it is, among several
+  WHERRY_LISTEN        where it answers /healthz, /readyz and /metrics (0.0.0.0:8080)
+  WHERRY_PULL_SECRETS  Secrets of that namespace for the agents' image, with commas between
+  RUST_LOG             what it tells (info)
+  KUBECONFIG           outside a cluster
 ";
 
+#[derive(Clone)]
 struct Settings {
     namespace: String,
     identity: String,
     listen: SocketAddr,
+    pull_secrets: Vec<String>,
 }
 
 impl Settings {
@@ -54,7 +57,10 @@ impl Settings {
         let named =
             |key: &str| env::var(key).with_context(|| format!("{key} is not set\n\n{HELP}"));
         let listen = env::var("WHERRY_LISTEN").unwrap_or_else(|_| "0.0.0.0:8080".into());
+        let secrets = env::var("WHERRY_PULL_SECRETS").unwrap_or_default();
+        let secrets = secrets.split(',').filter(|it| !it.is_empty());
         Ok(Settings {
+            pull_secrets: secrets.map(str::to_string).collect(),
             namespace: named("POD_NAMESPACE")?,
             identity: named("POD_NAME")?,
             listen: listen.parse().with_context(|| format!("WHERRY_LISTEN={listen:?}"))?,
@@ -126,9 +132,10 @@ async fn serve() -> Result<()> {
         health.ready.store(false, Ordering::Relaxed);
         metrics.leads();
         let work = async {
-            let (namespace, identity) = (settings.namespace.clone(), settings.identity.clone());
+            let Settings { namespace, identity, pull_secrets, .. } = settings.clone();
             let controller =
-                Controller::new(client, namespace, identity, fence, metrics.clone()).await?;
+                Controller::new(client, namespace, identity, fence, metrics.clone(), pull_secrets);
+            let controller = controller.await?;
             health.ready.store(true, Ordering::Relaxed);
             controller.run().await
         };

@@ -43,7 +43,8 @@ fn taken(release: &Release) -> Result<()> {
     let shim = fs::read_to_string(repository().join("deploy/operator/wasmshim.yaml"))?;
     dry(release, &shim)?.ok()?;
     release.cluster.ask(&[&["delete"], &account[..]].concat())?;
-    release.cluster.ask(&["delete", "-f", &definitions])?;
+    // Helm takes over what it made itself, and nothing else.
+    release.cluster.ask(&["delete", "-f", &definitions, "-f", &crds])?;
     Ok(())
 }
 

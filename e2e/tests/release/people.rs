@@ -47,7 +47,7 @@ fn left(release: &Release) -> Result<()> {
     ensure!(release.definitions()? == 0);
     for node in &release.cluster.nodes {
         let config = fs::read_to_string(node.path("/etc/containerd/config.toml"))?;
-        ensure!(!config.contains("wherry"), "{}: {config}", node.name());
+        ensure!(!config.contains("runtimes.wherry"), "{}: {config}", node.name());
         ensure!(!node.path("/opt/wherry").exists(), "{}", node.name());
     }
     Ok(())

@@ -274,7 +274,7 @@ impl Controller {
             None => crd::revision_of(&shim.name_any(), &shim.spec).1,
         };
         let machine = view::info(&node).machine_id;
-        let job = agent::job(shim, &object, &spec, &machine);
+        let job = agent::job(shim, &object, &spec, &machine, &self.pull_secrets);
         there(api.create(&PostParams::default(), &job).await).map(drop)
     }
 

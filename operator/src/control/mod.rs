@@ -43,6 +43,8 @@ pub(crate) struct Controller {
     namespace: String,
     fence: Fence,
     metrics: Metrics,
+    /// Of the agents' pods.
+    pull_secrets: Vec<String>,
     recorder: Recorder,
     shims: Store<WasmShim>,
     revisions: Store<ShimRevision>,
@@ -64,6 +66,7 @@ impl Controller {
         identity: String,
         fence: Fence,
         metrics: Metrics,
+        pull_secrets: Vec<String>,
     ) -> Result<Controller> {
         let (changed, mut watches) = (Arc::new(Notify::new()), JoinSet::new());
         let mut feed = Feed { changed: changed.clone(), watches: &mut watches };
@@ -89,6 +92,7 @@ impl Controller {
             namespace,
             fence,
             metrics,
+            pull_secrets,
             recent: Recent::default(),
             changed,
             watches,
