@@ -172,6 +172,10 @@ dist: toolchain ## release programs in dist/<target>/, static and stripped (TARG
 	@install -m 0644 $(CARGO_TARGET_DIR)/$(TARGET)/release/wasmbox.wasm dist/$(TARGET)/
 	@ls -l dist/$(TARGET)
 
+.PHONY: images
+images: toolchain ## images of the operator and of the node agent in dist/images (ARCH="amd64 arm64" REGISTRY=registry.example/wherry TAG=1.0.0)
+	@REGISTRY="$(REGISTRY)" TAG="$(TAG)" images/build.sh $(or $(ARCH),amd64 arm64)
+
 .PHONY: toolchain
 toolchain: ## Rust, a C compiler for musl, and what else a build needs (apt, rustup)
 	@e2e/rig/bootstrap.sh
