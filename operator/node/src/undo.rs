@@ -83,6 +83,10 @@ pub(crate) fn undo(journal: &Journal) -> Result<()> {
     point_to(journal.link.before.as_deref())?;
     Record::keep(journal.record.before.as_ref())?;
     revision::collect(&[], &[])?;
+    if journal.record.before.is_none() && journal.link.before.is_none() {
+        // Its container may have run already, and left compiled code.
+        durable::remove_tree(Path::new(home::CACHE))?;
+    }
     close(&journal.daemon)
 }
 

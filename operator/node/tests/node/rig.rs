@@ -216,6 +216,13 @@ impl Mini {
         self.run(&["/agent/wherry-node", "guard"]);
     }
 
+    /// How far the work has come that the journal is of, if there is one.
+    pub(crate) fn stage(&self) -> Option<String> {
+        let journal = fs::read(self.path("opt/wherry/transaction/journal.json")).ok()?;
+        let journal: serde_json::Value = serde_json::from_slice(&journal).expect("a journal");
+        Some(journal["stage"].as_str().expect("a stage").to_owned())
+    }
+
     /// What containerd would read.
     pub(crate) fn dump(&self) -> String {
         self.run(&["/rig/containerd", "config", "dump"])
