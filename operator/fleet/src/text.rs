@@ -122,7 +122,7 @@ fn nodes(shim: &Shim, manner: &Manner, now: Timestamp) -> Vec<String> {
     let mut told: Vec<&Node> = shim.nodes.iter().filter(|node| few || !node.settled).collect();
     if !few {
         // Of many, first what somebody should look at, then what goes on.
-        told.sort_by_key(|node| (!node.phase.bad(), node.wave.is_none()));
+        told.sort_by_key(|node| (!node.phase.bad(), !node.phase.at_work()));
         told.truncate(NODES);
     }
     let mut lines = vec![String::new()];

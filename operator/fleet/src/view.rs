@@ -116,6 +116,10 @@ impl NodePhase {
         }
     }
 
+    pub(crate) fn at_work(self) -> bool {
+        matches!(self, NodePhase::Work(_))
+    }
+
     /// Somebody should look at it.
     pub(crate) fn bad(self) -> bool {
         matches!(self, NodePhase::Settled(Phase::Failed | Phase::Reverted | Phase::Drifted))

@@ -43,24 +43,29 @@ fn a_rollout_is_told_by_waves_and_nodes() {
 fn of_a_large_fleet_what_is_not_as_wanted_is_told() {
     let mut cluster = fleet(json!({
         "phase": "Complete", "lastGoodRevision": target(),
-        "nodes": { "desired": 30, "ready": 29, "drifted": 1 },
+        "nodes": { "desired": 32, "ready": 29, "drifted": 1, "progressing": 1, "pending": 1 },
     }));
     for index in 0..29 {
         cluster = cluster.node(&format!("n{index}"), json!({}), "Ready", &target(), json!({}));
     }
-    cluster = cluster.node("n29", json!({}), "Drifted", &target(), json!({}));
+    cluster = cluster
+        .node("n29", json!({}), "Ready", &old(), json!({}))
+        .node("n30", json!({ "attempt": 2 }), "Ready", &old(), json!({}))
+        .node("n31", json!({}), "Drifted", &target(), json!({}));
     check_status(
         &cluster,
         expect![[r#"
-        WASMSHIM  MODE     PHASE     READY  WAVE  TARGET               LAST GOOD
-        wherry    Managed  Complete  29/30  -     wherry-b5e56d9fe684  wherry-b5e56d9fe684
+            WASMSHIM  MODE     PHASE     READY  WAVE  TARGET               LAST GOOD
+            wherry    Managed  Complete  29/32  -     wherry-b5e56d9fe684  wherry-b5e56d9fe684
 
-        wherry: 29 of 30 ready, 1 drifted
+            wherry: 29 of 32 ready, 1 at work, 1 pending, 1 drifted
 
-        NODE  PHASE    REVISION             PROVED  RUNTIME           LAST FINDING
-        n29   Drifted  wherry-f3e5167a4bbc  -       containerd 2.1.9  said by its agent
-        29 more (29 as wanted): wherry fleet status --all
-    "#]],
+            NODE  PHASE       REVISION             PROVED  RUNTIME           LAST FINDING
+            n31   Drifted     wherry-f3e5167a4bbc  -       containerd 2.1.9  said by its agent
+            n30   Installing  wherry-f3e5167a4bbc  5m ago  containerd 2.1.9  -
+            n29   Ready       wherry-f3e5167a4bbc  5m ago  containerd 2.1.9  -
+            29 more (29 as wanted): wherry fleet status --all
+        "#]],
     );
 }
 
