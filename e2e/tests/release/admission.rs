@@ -4,11 +4,12 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use wherry_e2e::command::until;
 use wherry_e2e::helm::{Helm, NAMESPACE, repository};
 use wherry_e2e::rig;
 use wherry_e2e::suite::{Case, For};
 
-use crate::world::Release;
+use crate::world::{Release, SOON};
 
 pub(crate) const CASES: &[Case<Release>] = &[
     ("every_render_is_taken_by_the_api_server", For::Wherry, taken),
@@ -112,9 +113,34 @@ fn touched(release: &Release) -> Result<()> {
     for object in [agent(&[]), job(agent(&[]))] {
         dry(release, &object.to_string())?.ok()?;
     }
+    agents(release)?;
     let words = ["exec", "-n", NAMESPACE, "deploy/wherry-operator", "--", "/wherry-operator"];
     let told = release.cluster.kubectl(&words, "")?;
     ensure!(told.code != 0 && told.stderr.contains("nobody joins an agent"), "{told}");
     release.uninstall(Helm::V4, &[])?.ok()?;
+    Ok(())
+}
+
+/// One that the operator orders is let in, is nobody else's afterwards, and ends though its image is of yesterday.
+fn agents(release: &Release) -> Result<()> {
+    let cluster = &release.cluster;
+    let order = job(agent(&[
+        ("/metadata/labels", json!({ "app.kubernetes.io/name": "wherry-node" })),
+        ("/spec/volumes", json!([{ "name": "n", "hostPath": { "path": "/" } }])),
+    ]));
+    let operator = format!("--as=system:serviceaccount:{NAMESPACE}:wherry-operator");
+    cluster.kubectl(&["create", &operator, "-f", "-"], &order.to_string())?.ok()?;
+    let pods = ["get", "pods", "-n", NAMESPACE, "-l", "job-name=try", "-o", "name"];
+    let there = || cluster.ask(&pods).is_ok_and(|all| !all.is_empty());
+    ensure!(until(SOON, there), "the controller of Jobs makes no pod");
+    let pod = cluster.ask(&pods)?;
+    let image = ["set", "image", "-n", NAMESPACE, &pod, "c=registry.test/other:1"];
+    let told = cluster.kubectl(&image, "")?;
+    ensure!(told.code != 0 && told.stderr.contains("an agent is of one of these images"), "{told}");
+    let other = "shim.enabled=false,images.node.repository=registry.test/moved/wherry-node";
+    release.bring(Helm::V4, "upgrade", &["--set", other])?;
+    cluster.ask(&["delete", "job", "try", "-n", NAMESPACE, "--wait"])?;
+    let gone = || cluster.ask(&pods).is_ok_and(|all| all.is_empty());
+    ensure!(until(SOON, gone), "it cannot end: {}", cluster.ask(&pods)?);
     Ok(())
 }

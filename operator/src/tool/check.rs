@@ -41,10 +41,10 @@ async fn leader(leases: Api<Lease>, begun: Instant) -> Result<String> {
         let lease = later(leases.get_opt(lease::NAME).await)?.flatten();
         let holder = lease.as_ref().and_then(|it| it.spec.as_ref()?.holder_identity.clone());
         let version = lease.and_then(|it| it.resource_version());
-        if let Some(holder) = holder.filter(|it| !it.is_empty()) {
-            if first.get_or_insert(version.clone()) != &version {
-                return Ok(holder);
-            }
+        if let Some(holder) = holder.filter(|it| !it.is_empty())
+            && first.get_or_insert(version.clone()) != &version
+        {
+            return Ok(holder);
         }
         tokio::time::sleep(AGAIN).await;
     }
