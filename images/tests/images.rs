@@ -72,7 +72,7 @@ fn blob<'a>(files: &'a BTreeMap<String, Vec<u8>>, descriptor: &Value) -> &'a [u8
     &files[&format!("blobs/{digest}")]
 }
 
-fn all<'a>(value: &'a Value) -> impl Iterator<Item = &'a Value> {
+fn all(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().expect("a list").iter()
 }
 
