@@ -104,6 +104,8 @@ fn a_value_that_cannot_be_honoured_is_refused_by_its_name() {
         ("operator.replicas=-1", "operator.replicas"),
         ("operator.replicas=two", "operator.replicas"),
         ("operator.port=80", "operator.port"),
+        // By these the operator's Service, budget and policy find it.
+        ("operator.podLabels.app\\.kubernetes\\.io/name=x", "invalid propertyName"),
         ("operator.securityContext.privileged=true", "securityContext"),
         ("operator.resources.limits.gpu=1", "gpu"),
         ("shim.spec.mode=Manged", "shim.spec.mode"),
