@@ -119,6 +119,13 @@ manifests: toolchain ## deploy/operator and definitions anew, from charts/wherry
 	UPDATE_EXPECT=1 cargo test --quiet -p wherry-operator-core --test crds --test chart
 	UPDATE_EXPECT=1 $(E2E) --test chart deploy render
 
+.PHONY: test-fleet
+test-fleet: toolchain guests programs ## Wherry brought to three nodes by its operator, upgraded, broken, repaired, removed (root; as test-cluster)
+	e2e/rig/fetch.sh fleet
+	e2e/rig/programs.sh $(HOST) wherry-operator wherry-node
+	cargo test --quiet -p wherry-layout -p wherry-images
+	$(E2E) --test fleet
+
 .PHONY: test-scale
 test-scale: toolchain programs ## the operator on a thousand nodes that kwok plays, killed and failed over (root; Kubernetes; ten minutes; NODES="1000 5000")
 	e2e/rig/fetch.sh scale

@@ -11,8 +11,9 @@
 #   fetch.sh crictl                               crictl and critest
 #   fetch.sh critest                              crictl and critest, CNI's plugins, a registry, containerd 1.7 and 2.4
 #   fetch.sh cluster                              Kubernetes with its etcd, the root of its nodes, containerd 1.7 and 2.4
-#   fetch.sh helm                                 Helm 3 and Helm 4, definitions of the Prometheus Operator
+#   fetch.sh fleet                                the same, and containerd 2.1
 #   fetch.sh scale                                Kubernetes with its etcd, and kwok, which plays nodes
+#   fetch.sh helm                                 Helm 3 and Helm 4, definitions of the Prometheus Operator
 #   fetch.sh machine                              systemd and cgroup v2 under qemu, containerd 2.4 and runc
 #   fetch.sh guests                               compilers for the guests in C and Go
 #   fetch.sh test | [all]                         what make test needs; with containerd's own suite
@@ -367,10 +368,11 @@ parts() { # SUITE -> the parts it needs
     test) parts containerd && parts docker && parts crictl ;;
     all) parts test && parts cluster && parts client-suite && parts critest ;;
     cluster) echo containerd17 containerd24 runc busybox kube node registry guests ;;
-    helm) echo helm3 helm4 prometheus ;;
     crictl) echo cri_tools ;;
     critest) echo containerd17 containerd24 runc busybox cri_tools cni registry guests ;;
+    fleet) parts cluster && echo containerd21 ;;
     scale) echo kube kwok ;;
+    helm) echo helm3 helm4 prometheus ;;
     machine) echo containerd24 runc busybox machine guests ;;
     guests) echo guests ;;
     *) die "there is no suite called $1; see the top of $0" ;;

@@ -19,6 +19,8 @@ use crate::place::Place;
 use crate::rig;
 
 const BOOT: Duration = Duration::from_secs(60);
+/// systemd gives what ignores it a minute and a half.
+const SHUTDOWN: Duration = Duration::from_secs(150);
 const COMMAND: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -46,32 +48,31 @@ impl Node {
     /// Ends it as a power failure does, and boots it again. What was on its disk is there, what was in its memory not.
     pub fn power_failure(&self, place: &Place) -> Result<()> {
         self.kill()?;
+        self.again(place)
+    }
+
+    /// Ends all that runs there, in order, and boots it again. systemd-nspawn leaves that to who started it, as it is
+    /// told to keep its unit.
+    pub fn reboot(&self, place: &Place) -> Result<()> {
+        self.run(&["systemctl", "--no-block", "reboot"])?.ok()?;
+        let ended = command::wait(&mut self.nspawn.lock().expect("no holder panics"), SHUTDOWN);
+        ended.with_context(|| {
+            let left = self.run(&["ps", "-eo", "pid,stat,wchan:20,args"]).map(|told| told.stdout);
+            format!("node {} does not end: {}", self.name(), left.unwrap_or_default())
+        })?;
+        self.again(place)
+    }
+
+    fn again(&self, place: &Place) -> Result<()> {
         let (nspawn, leader) = boot(place, &self.folder, &self.cgroup, &self.about)?;
         *self.nspawn.lock().expect("no holder panics") = nspawn;
         self.leader.store(leader, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Its PID 1, as the machine outside counts. Another one after [`Node::reboot`].
+    /// Its PID 1, as the machine outside counts. Another one after each boot.
     pub fn leader(&self) -> u32 {
         self.leader.load(Ordering::Relaxed)
-    }
-
-    /// Ends all that runs there, in order, and boots it again. What is on its disk stays.
-    pub fn reboot(&self) -> Result<()> {
-        let (before, mut after) = (self.leader(), None);
-        self.run(&["systemctl", "--no-block", "reboot"])?.ok()?;
-        let nspawn = self.nspawn.lock().expect("no holder panics").id();
-        let up = until(BOOT, || {
-            after = first_process(nspawn).filter(|leader| *leader != before);
-            after.is_some()
-        });
-        let Some(after) = after.filter(|_| up) else {
-            let left = self.run(&["ps", "-eo", "pid,stat,wchan:20,args"]).map(|told| told.stdout);
-            bail!("node {} does not boot again: {}", self.name(), left.unwrap_or_default());
-        };
-        self.leader.store(after, Ordering::Relaxed);
-        Ok(())
     }
 
     pub fn name(&self) -> &'static str {

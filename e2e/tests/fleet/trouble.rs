@@ -1,0 +1,154 @@
+//! As it may go: what does not work, who dies, and what somebody else does.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use wherry_e2e::cluster::node::Node;
+use wherry_e2e::command::until;
+use wherry_e2e::suite::{Case, For};
+use wherry_e2e::tree::Tree;
+
+use crate::pods::Web;
+use crate::world::{Fleet, ROLLOUT, SOON, SYSTEM, is_ready, label};
+
+pub(crate) const CASES: &[Case<Fleet>] = &[
+    ("a_release_that_does_not_work_stops_at_the_canary", For::Wherry, broken),
+    ("a_guard_puts_back_what_a_dead_agent_left", For::Wherry, guarded),
+    ("a_node_that_was_booted_is_looked_at", For::Wherry, booted),
+    ("what_somebody_else_removes_comes_back", For::Wherry, repaired),
+];
+
+/// How many orders each node was given.
+fn attempts(fleet: &Fleet) -> Result<BTreeMap<String, String>> {
+    let each = "jsonpath={range .items[*]}{.spec.node} {.spec.attempt}{\"\\n\"}{end}";
+    let told = fleet.cluster.ask(&["get", "nodeshims", "-o", each])?;
+    let pairs = told.lines().filter_map(|line| line.split_once(' '));
+    Ok(pairs.map(|(node, attempt)| (node.to_owned(), attempt.to_owned())).collect())
+}
+
+fn broken(fleet: &Fleet) -> Result<()> {
+    let shim = fleet.installed(&fleet.releases.good)?;
+    let web = Web::on(&fleet.cluster)?;
+    let before = (fleet.in_use()?, fleet.daemons()?, web.pods()?);
+    let orders = attempts(fleet)?;
+    let traffic = web.traffic()?;
+    fleet.apply(&fleet.releases.broken, json!({}))?;
+    let told = fleet.complete(&shim, "RolledBack")?;
+    let rejected = &told["status"]["rejected"];
+    ensure!(rejected["message"].as_str().is_some_and(|it| it.contains("canary")), "{rejected}");
+    println!("{} requests answered while a release failed", traffic.end()?);
+    ensure!((fleet.in_use()?, fleet.daemons()?, web.pods()?) == before, "{}", fleet.told());
+    let after = attempts(fleet)?;
+    let touched =
+        after.iter().filter(|(node, attempt)| orders.get(*node) != Some(*attempt)).count();
+    ensure!(touched == 1, "more than the canary: {orders:?} {after:?}");
+    fleet.installed(&fleet.releases.good)?;
+    web.end()
+}
+
+/// What of a node containerd is configured by.
+fn configuration(node: &Node) -> Result<Tree> {
+    let mut tree = Tree::default();
+    tree.add(&node.path("/etc/containerd"), "etc")?;
+    Ok(tree)
+}
+
+/// How far the work on a node has come, if any is under way.
+fn stage(node: &Node) -> Option<String> {
+    let journal = fs::read(node.path("/opt/wherry/transaction/journal.json")).ok()?;
+    let journal: Value = serde_json::from_slice(&journal).ok()?;
+    journal["stage"].as_str().map(str::to_owned)
+}
+
+fn guarded(fleet: &Fleet) -> Result<()> {
+    fleet.installed(&fleet.releases.good)?;
+    let web = Web::on(&fleet.cluster)?;
+    let nodes = &fleet.cluster.nodes;
+    let before = nodes.iter().map(configuration).collect::<Result<Vec<_>>>()?;
+    let (in_use, pods) = (fleet.in_use()?, web.pods()?);
+    // Options that the shim does not know: containerd takes them, and no container runs with them.
+    let handlers =
+        json!([{ "name": "wherry", "runtimeClassName": "wherry", "options": "nonsense = true" }]);
+    let restart = json!({ "guardTimeout": "30s" });
+    fleet.apply(&fleet.releases.good, json!({ "handlers": handlers, "restart": restart }))?;
+    // In the midst of it the agent stops: its file is in place, and containerd starts on it.
+    let mut found = None;
+    until(SOON, || {
+        let at =
+            |node: &&Node| stage(node).is_some_and(|it| ["Committed", "Restarted"].contains(&&*it));
+        found = nodes.iter().position(|node| at(&node));
+        found.is_some()
+    });
+    let at = found.with_context(|| format!("no node is changed:\n{}", fleet.told()))?;
+    let node = &nodes[at];
+    node.ask(&["pkill", "-STOP", "-x", "wherry-node"])?;
+    // Nobody else is to finish or to undo it: neither the operator nor its Job.
+    fleet.scale(0)?;
+    fleet.cluster.ask(&["delete", "jobs", "--all", "-n", SYSTEM, "--cascade=orphan"])?;
+    ensure!(configuration(node)? != before[at], "the agent was too late to be stopped");
+    node.ask(&["pkill", "-KILL", "-x", "wherry-node"])?;
+    let back = || stage(node).is_none() && configuration(node).is_ok_and(|now| now == before[at]);
+    ensure!(until(SOON, back), "no guard came to {}:\n{}", node.name(), node.log(40));
+    ensure!(fleet.in_use()? == in_use);
+    web.asks()?;
+    web.ready()?;
+    ensure!(web.pods()? == pods, "pods were started again");
+    fleet.apply(&fleet.releases.good, json!({}))?;
+    fleet.cluster.ask(&["delete", "pods", "--all", "-n", SYSTEM])?;
+    fleet.scale(1)?;
+    fleet.installed(&fleet.releases.good)?;
+    web.end()
+}
+
+fn booted(fleet: &Fleet) -> Result<()> {
+    fleet.installed(&fleet.releases.good)?;
+    let web = Web::on(&fleet.cluster)?;
+    for node in &fleet.cluster.nodes {
+        let boot = |node: &Value| node["status"]["nodeInfo"]["bootID"].clone();
+        let object = fleet.node(node)?;
+        let (before, programs) = (boot(&object), fleet.in_use()?);
+        node.reboot(&fleet.cluster.place)?;
+        let again = move |now: &Value| is_ready(now) && boot(now) != before;
+        let after = fleet.cluster.api.until(&object, SOON, again)?;
+        let wanted = boot(&after);
+        let seen = fleet.object(node)?;
+        let looked = move |it: &Value| {
+            it["status"]["observed"]["bootId"] == wanted && it["status"]["phase"] == "Ready"
+        };
+        fleet.cluster.api.until(&seen, ROLLOUT, looked).with_context(|| fleet.told())?;
+        ensure!(fleet.in_use()? == programs);
+        ensure!(label(&fleet.node(node)?) == "ready");
+        web.ready()?;
+    }
+    let answers = until(SOON, || web.asks().is_ok());
+    ensure!(answers, "the service does not answer");
+    web.end()
+}
+
+fn repaired(fleet: &Fleet) -> Result<()> {
+    const OFTEN: &str = "10s";
+    fleet.installed(&fleet.releases.good)?;
+    let web = Web::on(&fleet.cluster)?;
+    let nodes = &fleet.cluster.nodes;
+    let before = nodes.iter().map(configuration).collect::<Result<Vec<_>>>()?;
+    let (in_use, pods) = (fleet.in_use()?, web.pods()?);
+    // One has lost its programs, another its configuration, as by somebody's tool that knows better.
+    nodes[0].ask(&["rm", "/opt/wherry/current"])?;
+    nodes[1].ask(&["rm", "-r", "/etc/containerd/wherry.d"])?;
+    nodes[1].ask(&["systemctl", "restart", "containerd"])?;
+    let shim =
+        fleet.apply(&fleet.releases.good, json!({ "drift": { "verifyInterval": OFTEN } }))?;
+    let as_before = || {
+        let now = nodes.iter().map(configuration).collect::<Result<Vec<_>>>();
+        now.is_ok_and(|now| now == before) && fleet.in_use().is_ok_and(|now| now == in_use)
+    };
+    ensure!(until(ROLLOUT, as_before), "{}", fleet.told());
+    fleet.complete(&shim, "Complete")?;
+    ensure!(web.pods()? == pods, "pods were started again");
+    fleet.installed(&fleet.releases.good)?;
+    web.end()?;
+    Web::on(&fleet.cluster)?.end()?;
+    Ok(())
+}
