@@ -25,8 +25,6 @@ pub(crate) const CASES: &[Case<Fleet>] = &[
     ("6_nothing_is_left", For::Wherry, removal),
 ];
 
-/// Whole rollouts, on a machine that does other things too.
-const LONG: Duration = Duration::from_secs(1800);
 /// A leader that is not heard of for 15 seconds is none any more, and the next one has to learn what there is.
 const FAILOVER: Duration = Duration::from_secs(20);
 const KILLS: Duration = Duration::from_secs(10);
@@ -54,7 +52,7 @@ fn rollout(fleet: &Fleet) -> Result<()> {
     fleet.leader()?;
     let (begun, at) = (Instant::now(), Timestamp::now());
     fleet.api.create(&shim("first"))?;
-    fleet.api.until(&shim(""), LONG, complete(fleet))?;
+    fleet.api.until(&shim(""), fleet.long(), complete(fleet))?;
     let took = begun.elapsed();
     let requests = fleet.since(at)?;
     // Who gives orders knows all that there is.
@@ -88,7 +86,7 @@ fn kills(fleet: &Fleet) -> Result<()> {
     upgrade(fleet, "second")?;
     let done = || fleet.api.get(&shim("")).map(|it| complete(fleet)(&it));
     while !done()? {
-        ensure!(begun.elapsed() < LONG, "not done after {killed} kills");
+        ensure!(begun.elapsed() < fleet.long(), "not done after {killed} kills");
         thread::sleep(KILLS);
         let leader = fleet.leader()?;
         fleet.kill(leader)?;
@@ -107,14 +105,14 @@ fn kills(fleet: &Fleet) -> Result<()> {
 fn failover(fleet: &Fleet) -> Result<()> {
     upgrade(fleet, "third")?;
     let part = fleet.nodes / 20;
-    fleet.api.until(&shim(""), LONG, move |it| {
+    fleet.api.until(&shim(""), fleet.long(), move |it| {
         it["status"]["nodes"]["progressing"].as_u64().is_some_and(|count| count > 2)
             && it["status"]["nodes"]["ready"].as_u64().is_some_and(|count| count > part as u64)
     })?;
     let leader = fleet.leader()?;
     fleet.kill(leader)?;
     let at = Timestamp::now();
-    fleet.api.until(&shim(""), LONG, complete(fleet))?;
+    fleet.api.until(&shim(""), fleet.long(), complete(fleet))?;
     // What the other one writes first, but for the Lease; the last of the dead one may still have been on its way.
     let requests = fleet.since(at + SignedDuration::from_secs(1))?;
     let writes = |it: &&audit::Request| {
@@ -132,7 +130,7 @@ fn bad(fleet: &Fleet) -> Result<()> {
     let before = fleet.api.get(&shim(""))?["status"]["lastGoodRevision"].clone();
     upgrade(fleet, "fails-7")?;
     let nodes = fleet.nodes;
-    let back = fleet.api.until(&shim(""), LONG, move |it| {
+    let back = fleet.api.until(&shim(""), fleet.long(), move |it| {
         let status = &it["status"];
         status["phase"] == "RolledBack"
             && status["nodes"]["progressing"] == 0
@@ -151,13 +149,13 @@ fn bad(fleet: &Fleet) -> Result<()> {
 fn removal(fleet: &Fleet) -> Result<()> {
     let begun = Instant::now();
     fleet.api.delete(&shim(""))?;
-    fleet.api.gone(&shim(""), LONG)?;
+    fleet.api.gone(&shim(""), fleet.long())?;
     fleet.figure("removal from every node", format!("{:.0} s", begun.elapsed().as_secs_f64()));
     let nodes: Objects<Node> = Objects::all(fleet.api.client());
     let proved =
         ListParams::default().labels("scale.wherry.dev.node-restriction.kubernetes.io/shim");
     let labelled =
-        fleet.api.within(LONG, async move { Ok(nodes.list_metadata(&proved).await?) })?;
+        fleet.api.within(fleet.long(), async move { Ok(nodes.list_metadata(&proved).await?) })?;
     ensure!(labelled.items.is_empty(), "{} nodes have the label of a proof", labelled.items.len());
     Ok(())
 }

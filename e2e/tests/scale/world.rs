@@ -133,6 +133,11 @@ impl Fleet {
         self.figures.lock().expect("no holder panics").push((what.into(), value));
     }
 
+    /// For a whole rollout, on a machine that does other things too.
+    pub(crate) fn long(&self) -> Duration {
+        Duration::from_secs(600 + 2 * self.nodes as u64)
+    }
+
     /// How many of its nodes may be changed at once.
     pub(crate) fn limit(&self) -> usize {
         self.nodes / 10
