@@ -86,7 +86,7 @@ pub(crate) fn job(
 const HOST: &str = "/host";
 /// What of it the agent may write to: containerd's configuration is below these on every distribution that can be
 /// changed, and our own folders are.
-const WRITABLE: [&str; 3] = ["/etc", "/opt", "/var"];
+const WRITABLE: [&str; 4] = ["/etc", "/opt", "/run", "/var"];
 
 fn pod(shim: &WasmShim, order: &Order, image: &str, pull_secrets: &[String]) -> Value {
     let secrets: Vec<Value> = pull_secrets.iter().map(|name| json!({ "name": name })).collect();

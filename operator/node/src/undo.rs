@@ -84,8 +84,8 @@ pub(crate) fn undo(journal: &Journal) -> Result<()> {
     Record::keep(journal.record.before.as_ref())?;
     revision::collect(&[], &[])?;
     if journal.record.before.is_none() && journal.link.before.is_none() {
-        // Its container may have run already, and left compiled code.
-        durable::remove_tree(Path::new(home::CACHE))?;
+        // Its container may have run already.
+        home::sweep()?;
     }
     close(&journal.daemon)
 }
@@ -100,7 +100,7 @@ pub(crate) fn finish(journal: &Journal) -> Result<()> {
             durable::remove_empty(folder)?;
         }
         durable::remove_tree(Path::new(home::REVISIONS))?;
-        durable::remove_tree(Path::new(home::CACHE))?;
+        home::sweep()?;
     }
     close(&journal.daemon)
 }

@@ -240,7 +240,7 @@ impl Mini {
     /// What of the node lasts and may be ours.
     pub(crate) fn tree(&self) -> Tree {
         let mut tree = Tree::default();
-        for part in ["etc", "opt", "var/lib/wherry"] {
+        for part in ["etc", "opt", "var/lib/wherry", "run/wherry"] {
             tree.add(&self.path(part), part);
         }
         tree
