@@ -86,6 +86,12 @@ impl Effective {
         Path::new(self.0.get("state").and_then(Value::as_str).unwrap_or("/run/containerd"))
     }
 
+    /// Where it wants shims to listen, if not in the usual place.
+    pub fn socket_dir(&self) -> Option<&Path> {
+        let told = self.plugin("io.containerd.shim.v1.manager")?.get("socket_dir")?.as_str()?;
+        (!told.is_empty()).then(|| Path::new(told))
+    }
+
     /// None if the plugin is disabled.
     pub fn cri(&self) -> Option<Cri<'_>> {
         let disabled = self.0.get("disabled_plugins").and_then(Value::as_array);

@@ -15,6 +15,7 @@
 mod distribution;
 mod edit;
 mod effective;
+mod host;
 mod plan;
 mod release;
 mod shadow;
@@ -22,5 +23,6 @@ mod shadow;
 pub use distribution::{Distribution, Seen};
 pub use edit::{NotEdited, imports as imports_of, version as version_of};
 pub use effective::{Cri, Difference, Effective, NotRead, RUNTIME, SHIM};
+pub use host::{flag, imported};
 pub use plan::{Change, File, Node, Plan, Refusal, Wanted, Way, install, remove, way};
 pub use release::Release;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use wherry_containerd::{Distribution, Effective, File, Node, Release, Seen};
+use wherry_containerd::{Distribution, Effective, File, Node, Release, Seen, imported};
 
 use crate::args::Place;
 use crate::journal::{Daemon, Supervisor};
@@ -161,10 +161,9 @@ fn files(main: &Path, effective: &Effective, release: Release) -> Result<Vec<Fil
     }
     let mut at = 0;
     while let Some(File { path, text }) = files.get(at).cloned() {
-        let folder = path.parent().unwrap_or(Path::new("/"));
         let imports = wherry_containerd::imports_of(text.as_deref().unwrap_or_default());
         let imports = imports.with_context(|| path.display().to_string())?;
-        for path in imports.iter().flat_map(|import| matching(&folder.join(import))) {
+        for path in imported(&path, &imports, entries) {
             if !files.iter().any(|known| known.path == path) {
                 files.push(file(&path)?);
             }
@@ -174,18 +173,6 @@ fn files(main: &Path, effective: &Effective, release: Release) -> Result<Vec<Fil
     Ok(files)
 }
 
-/// The files of a pattern with stars in its last part, as people write imports.
-fn matching(pattern: &Path) -> Vec<PathBuf> {
-    let name = pattern.file_name().unwrap_or_default().to_string_lossy();
-    let (Some((begin, end)), Some(folder)) = (name.split_once('*'), pattern.parent()) else {
-        return vec![pattern.to_owned()];
-    };
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let matches = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.len() >= begin.len() + end.len() && name.starts_with(begin) && name.ends_with(end)
-    };
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(matches).collect();
-    files.sort();
-    files
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }

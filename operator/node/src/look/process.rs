@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use wherry_containerd::flag;
 
 #[derive(Debug)]
 pub(super) struct Process {
@@ -105,20 +106,6 @@ impl Process {
     }
 }
 
-fn flag(words: &[String], names: &[&str]) -> Option<String> {
-    words.iter().enumerate().find_map(|(at, word)| {
-        let (name, value) = match word.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (word.as_str(), None),
-        };
-        // Go takes one dash or two.
-        let bare = name.trim_start_matches('-');
-        let is_named =
-            word.starts_with('-') && names.iter().any(|n| n.trim_start_matches('-') == bare);
-        is_named.then(|| value.or_else(|| words.get(at + 1).cloned()))?
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,25 +136,5 @@ mod tests {
         );
         assert_eq!(unit("0::/system.slice/docker-1.scope/system.slice/containerd.service\n"), None);
         assert_eq!(unit("5:memory:/a.service\n0::/\n"), None);
-    }
-
-    #[test]
-    fn flags_are_read_as_go_reads_them() {
-        let told = |words: &str| process(words, "").1.flag(&["-c", "--config"]);
-        assert_eq!(told("containerd -c /a -a /b"), Some("/a".into()));
-        assert_eq!(told("containerd --config=/a"), Some("/a".into()));
-        assert_eq!(told("containerd -config /a"), Some("/a".into()));
-        assert_eq!(told("containerd --log-level debug"), None);
-    }
-
-    #[test]
-    fn imports_are_files_or_patterns() {
-        let folder = tempfile::tempdir().expect("a folder");
-        for name in ["b.toml", "a.toml", ".c.toml.wherry-new", "d.tmpl"] {
-            fs::write(folder.path().join(name), "").expect("a file");
-        }
-        let found = super::super::matching(&folder.path().join("*.toml"));
-        let names: Vec<_> = found.iter().filter_map(|path| path.file_name()).collect();
-        assert_eq!(names, ["a.toml", "b.toml"]);
     }
 }

@@ -1,15 +1,10 @@
 //! containerd's effective configuration: what `containerd config dump` prints, of any version from 1.7 on.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
-
-/// As containerd names us.
-pub(super) const RUNTIME: &str = "io.containerd.wherry.v1";
-
-/// The plugin that has the runtimes of Kubernetes: from containerd 2.0 on, and before.
-const CRI: [&str; 2] = ["io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri"];
+use wherry_containerd::{Effective, RUNTIME, SHIM};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Config {
@@ -43,9 +38,7 @@ pub(super) struct Handler {
 
 impl Handler {
     pub(super) fn is_ours(&self) -> bool {
-        let named = |path: &PathBuf| {
-            path.file_name().is_some_and(|name| name == crate::node::shim::PROGRAM)
-        };
+        let named = |path: &PathBuf| path.file_name().is_some_and(|name| name == SHIM);
         self.runtime_type == RUNTIME || self.runtime_path.as_ref().is_some_and(named)
     }
 
@@ -56,37 +49,16 @@ impl Handler {
 
 impl Config {
     pub(super) fn read(dump: &str) -> Result<Config, String> {
-        let table: Table = dump.parse().map_err(|e: toml::de::Error| e.message().to_owned())?;
-        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-        let plugins = table.get("plugins").and_then(Value::as_table);
-        let plugin = |name: &str| plugins.and_then(|all| all.get(name)).and_then(Value::as_table);
-        // Version 4 of the configuration made the servers plugins.
-        let servers =
-            [table.get("grpc").and_then(Value::as_table), plugin("io.containerd.server.v1.grpc")];
-        let address = servers.into_iter().flatten().find_map(|server| text(server.get("address")));
-        let path = |name: &str, usual: &str| {
-            PathBuf::from(text(table.get(name)).unwrap_or_else(|| usual.to_owned()))
-        };
-        let disabled = list(table.get("disabled_plugins"));
-        let is_on = |name: &&&str| !disabled.iter().any(|one| one == *name);
-        let cri = CRI.iter().filter(is_on).find_map(|name| {
-            let section = plugin(name)?.get("containerd")?;
-            Some(Cri {
-                plugin: (*name).to_owned(),
-                default_handler: text(section.get("default_runtime_name")).unwrap_or_default(),
-                handlers: handlers(section.get("runtimes")?.as_table()?),
-            })
+        let effective = Effective::read(dump).map_err(|error| error.to_string())?;
+        let cri = effective.cri().map(|cri| Cri {
+            plugin: cri.plugin.to_owned(),
+            default_handler: cri.default_handler.to_owned(),
+            handlers: handlers(cri.handlers),
         });
         Ok(Config {
-            state: path("state", "/run/containerd"),
-            address: address
-                .filter(|address| !address.is_empty())
-                .unwrap_or_else(|| "/run/containerd/containerd.sock".into())
-                .into(),
-            socket_dir: plugin("io.containerd.shim.v1.manager")
-                .and_then(|manager| text(manager.get("socket_dir")))
-                .filter(|dir| !dir.is_empty())
-                .map(PathBuf::from),
+            state: effective.state().to_owned(),
+            address: effective.address(),
+            socket_dir: effective.socket_dir().map(Path::to_owned),
             cri,
         })
     }
@@ -139,12 +111,6 @@ pub(super) fn version(line: &str) -> String {
     };
     let found = line.split_whitespace().find(looks_like_one);
     found.map_or_else(|| line.trim().to_owned(), |word| word.trim_start_matches('v').to_owned())
-}
-
-/// Major and minor.
-pub(super) fn release(version: &str) -> Option<(u32, u32)> {
-    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 #[cfg(test)]
@@ -262,7 +228,12 @@ imports = ['/etc/containerd/conf.d/*.toml']
                 /run/containerd/containerd.sock /run/containerd None
                 None"#]],
         );
-        check("version = [", expect!["unclosed array, expected `]`"]);
+        check(
+            "version = [",
+            expect![
+                "what containerd prints of its configuration is no TOML: unclosed array, expected `]`"
+            ],
+        );
     }
 
     #[test]
@@ -285,14 +256,13 @@ imports = ['/etc/containerd/conf.d/*.toml']
 
     #[test]
     fn versions_are_read() {
-        let of = |line: &str| format!("{} {:?}", version(line), release(&version(line)));
-        expect!["1.7.24~ds1 Some((1, 7))"].assert_eq(&of(
+        let of = |line: &str| version(line);
+        expect!["1.7.24~ds1"].assert_eq(&of(
             "containerd github.com/containerd/containerd 1.7.24~ds1 1.7.24~ds1-6+deb13u1",
         ));
-        expect!["2.4.2 Some((2, 4))"]
-            .assert_eq(&of("containerd github.com/containerd/containerd/v2 v2.4.2 "));
-        expect!["2.1.9+unknown Some((2, 1))"]
+        expect!["2.4.2"].assert_eq(&of("containerd github.com/containerd/containerd/v2 v2.4.2 "));
+        expect!["2.1.9+unknown"]
             .assert_eq(&of("containerd github.com/containerd/containerd/v2 2.1.9+unknown"));
-        expect!["? None"].assert_eq(&of("?"));
+        expect!["?"].assert_eq(&of("?"));
     }
 }

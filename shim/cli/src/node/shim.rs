@@ -7,7 +7,7 @@ use procfs::process::FDTarget;
 use super::Process;
 use super::bundle::Bundle;
 
-pub(crate) const PROGRAM: &str = "containerd-shim-wherry-v1";
+pub(crate) use wherry_containerd::SHIM as PROGRAM;
 
 /// Below containerd's state: a folder for each namespace, in which there is one for each container.
 pub(crate) const BUNDLES: &str = "io.containerd.runtime.v2.task";

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use procfs::process::FDTarget;
 use toml::Table;
+use wherry_containerd::{flag, imported};
 
 use super::{cri, look_up, run, search_path};
 use crate::args::Doctor;
@@ -156,27 +157,12 @@ fn section_file(main: &Path, imports: &[String]) -> (PathBuf, bool) {
         table.get("plugins")?.get("io.containerd.grpc.v1.cri")?.as_table().cloned()
     };
     let mut files = vec![main.to_owned()];
-    files.extend(imported(main, imports));
+    files.extend(imported(main, imports, entries));
     let found =
         files.into_iter().rev().find_map(|file| section(&file).map(|section| (file, section)));
     let (file, section) = found.unwrap_or_else(|| (main.to_owned(), Table::new()));
     let runtimes = section.get("containerd").and_then(|section| section.get("runtimes"));
     (file, runtimes.is_some())
-}
-
-/// The value of a flag, in one word with it or in the next.
-fn flag(words: &[String], names: &[&str]) -> Option<String> {
-    words.iter().enumerate().find_map(|(at, word)| {
-        let (name, value) = match word.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (word.as_str(), None),
-        };
-        // Go takes one dash or two.
-        let name = name.trim_start_matches('-');
-        let is_named =
-            word.starts_with('-') && names.iter().any(|n| n.trim_start_matches('-') == name);
-        is_named.then(|| value.or_else(|| words.get(at + 1).cloned()))?
-    })
 }
 
 fn absolute(process: &Process, path: &str) -> PathBuf {
@@ -196,7 +182,7 @@ fn complaints(stderr: &str) -> Vec<String> {
 
 fn changed_since(started: u64, containerd: &Containerd) -> Vec<PathBuf> {
     let mut files = vec![containerd.config_file.clone()];
-    files.extend(imported(&containerd.config_file, &containerd.imports));
+    files.extend(imported(&containerd.config_file, &containerd.imports, entries));
     files.sort();
     files.dedup();
     let limit = SystemTime::UNIX_EPOCH + Duration::from_secs(started) + GRAIN;
@@ -207,44 +193,14 @@ fn changed_since(started: u64, containerd: &Containerd) -> Vec<PathBuf> {
     files
 }
 
-/// Relative ones are beside the main file.
-fn imported(main: &Path, imports: &[String]) -> Vec<PathBuf> {
-    let folder = main.parent().unwrap_or(Path::new("/"));
-    imports.iter().flat_map(|pattern| matching(&folder.join(pattern))).collect()
-}
-
-/// The files of a pattern with stars in its last part, as people write imports.
-fn matching(pattern: &Path) -> Vec<PathBuf> {
-    let name = pattern.file_name().unwrap_or_default().to_string_lossy();
-    let (Some((begin, end)), Some(folder)) = (name.split_once('*'), pattern.parent()) else {
-        return vec![pattern.to_owned()];
-    };
-    let end = end.rsplit('*').next().unwrap_or_default();
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let matches = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.len() >= begin.len() + end.len() && name.starts_with(begin) && name.ends_with(end)
-    };
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(matches).collect();
-    files.sort();
-    files
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let all = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    all.map(|entry| entry.path()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn flags_are_read_as_go_reads_them() {
-        let told = |line: &str| {
-            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-            flag(&words, &["-c", "--config"])
-        };
-        assert_eq!(told("containerd -c /a -a /b").as_deref(), Some("/a"));
-        assert_eq!(told("containerd --config=/a").as_deref(), Some("/a"));
-        assert_eq!(told("containerd -config /a").as_deref(), Some("/a"));
-        assert_eq!(told("containerd --log-level debug"), None);
-    }
 
     #[test]
     fn complaints_are_those_of_unknown_keys() {
@@ -257,20 +213,9 @@ mod tests {
     }
 
     #[test]
-    fn imports_are_files_or_patterns() {
+    fn the_section_that_counts_is_the_last_one() {
         let folder = tempfile::tempdir().expect("a folder");
-        for name in ["a.toml", "b.toml", "c.part"] {
-            std::fs::write(folder.path().join(name), "").expect("written");
-        }
-        let names = |pattern: &str| {
-            let files = matching(&folder.path().join(pattern));
-            let names = files.iter().filter_map(|path| path.file_name());
-            names.map(|name| name.to_string_lossy().into_owned()).collect::<Vec<_>>()
-        };
-        assert_eq!(names("*.toml"), ["a.toml", "b.toml"]);
-        assert_eq!(names("none.toml"), ["none.toml"]);
-        let main = folder.path().join("main");
-        let imports = ["*.toml".to_owned()];
+        let (main, imports) = (folder.path().join("main"), ["*.toml".to_owned()]);
         assert_eq!(section_file(&main, &imports), (main.clone(), false));
         let section = "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.a]";
         std::fs::write(folder.path().join("a.toml"), section).expect("written");

@@ -1,10 +1,11 @@
 //! The containerd that runs here, and what it makes of its configuration.
 
+use wherry_containerd::Release;
+
 use super::{Finding, list};
-use crate::doctor::containerd::release;
 use crate::doctor::facts::{Answers, Containerd, Search};
 
-const OLDEST: (u32, u32) = (1, 7);
+const OLDEST: Release = Release(1, 7);
 
 pub(super) fn judge(search: &Search) -> Vec<Finding> {
     let containerd = match search {
@@ -67,7 +68,7 @@ fn running(containerd: &Containerd) -> Finding {
 
 fn version(containerd: &Containerd) -> Finding {
     let told = &containerd.version;
-    match release(told) {
+    match Release::of(told) {
         Some(known) if known < OLDEST => Finding::fail(
             "containerd.version",
             format!("containerd {told} is too old"),

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use wherry_containerd::{RUNTIME, Release};
 use wherry_core::spec::Options;
 
 use super::{Finding, list};
-use crate::doctor::containerd::{Config, Cri, Handler, RUNTIME, release};
+use crate::doctor::containerd::{Config, Cri, Handler};
 use crate::doctor::facts::{Answers, Containerd, Facts, Installed, Program, Search};
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
@@ -150,7 +151,7 @@ const ANNOTATIONS: &str = "pod_annotations = [\"wherry.dev/*\"]";
 /// whole sections in 1.x, and a section of the wrong version is passed over without a word in 2.x.
 fn snippet(containerd: &Containerd, config: &Config) -> String {
     let file = containerd.config_file.display();
-    let is_1 = release(&containerd.version).is_some_and(|known| known < (2, 0));
+    let is_1 = Release::of(&containerd.version).is_some_and(|known| !known.merges());
     let is_v2 = containerd.file_version.is_some_and(|version| version < 3);
     let plugin = match is_1 || is_v2 {
         true => "io.containerd.grpc.v1.cri",

@@ -1,7 +1,6 @@
 //! The kernel, and how it is set up.
 
 use super::{Finding, list};
-use crate::doctor::containerd::release;
 use crate::doctor::facts::{Cgroups, Kernel, Overlayfs};
 
 /// The first with `mount_setattr(2)`, by which every sandbox is made.
@@ -22,6 +21,12 @@ pub(super) fn judge(kernel: &Kernel, cgroups: &Cgroups) -> Vec<Finding> {
         overlayfs(kernel.overlayfs),
         groups(cgroups),
     ]
+}
+
+/// Major and minor.
+fn release(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 fn version(told: &str) -> Finding {

@@ -6,9 +6,10 @@ mod files;
 use std::collections::BTreeMap;
 
 use expect_test::{Expect, expect};
+use wherry_containerd::RUNTIME;
 
 use super::judge;
-use crate::doctor::containerd::{Config, Cri, Handler, RUNTIME};
+use crate::doctor::containerd::{Config, Cri, Handler};
 use crate::doctor::facts::*;
 use crate::doctor::report;
 
