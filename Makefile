@@ -37,7 +37,7 @@ test: test-unit test-containerd conformance test-crash test-cri storm-short test
 
 # Kubernetes is one Go program that takes a quarter of an hour to build. These suites come last, and none is begun after
 # MINUTES of one make.
-MINUTES ?= 65
+MINUTES ?= 45
 BEGAN   := $(shell date +%s)
 .PHONY: test-kubernetes
 test-kubernetes: ## the suites on Kubernetes and on its nodes, as long as MINUTES are not over (root)
