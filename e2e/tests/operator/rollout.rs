@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
+use wherry_e2e::cluster::condition;
+use wherry_e2e::command::until;
 use wherry_e2e::suite::{Case, For};
 
 use crate::world::{Fleet, SOON, image, shim};
@@ -43,23 +45,30 @@ fn there_and_back(fleet: &Fleet) -> Result<()> {
     fleet.api.change(&node_of(&nodes[0]), None, taint)?;
     let shim = fleet.shim(case, &image("good"))?;
     fleet.api.until(&shim, SOON, complete(4))?;
+    // A moment after the status that tells of them all.
     for name in &nodes {
-        let node = fleet.node(name)?;
-        ensure!(node["metadata"]["labels"][label(case)] == "ready", "{node}");
-        let told = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        let ours = told.iter().find(|it| it["type"] == "wherry.dev/there");
-        ensure!(ours.is_some_and(|it| it["status"] == "True"), "{told:?}");
+        fleet.api.until(&node_of(name), SOON, move |node| {
+            node["metadata"]["labels"][label(case)] == "ready"
+                && condition(node, "wherry.dev/there") == "True"
+        })?;
         ensure!(fleet.kubelet.orders(name) == ["Apply"], "{:?}", fleet.kubelet.orders(name));
     }
-    let taints = fleet.node(&nodes[0])?["spec"]["taints"].to_string();
-    ensure!(!taints.contains("wherry.dev") && taints.contains("someone.else"), "{taints}");
+    fleet.api.until(&node_of(&nodes[0]), SOON, |node| {
+        let taints = node["spec"]["taints"].to_string();
+        !taints.contains("wherry.dev") && taints.contains("someone.else")
+    })?;
     let class = json!({ "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": { "name": case } });
     let found = fleet.api.get(&class)?;
     ensure!(found["scheduling"]["nodeSelector"][label(case)] == "ready", "{found}");
     ensure!(found["overhead"]["podFixed"]["memory"] == "4Mi", "{found}");
     let port = if fleet.leader()? == "a" { 8081 } else { 8082 };
-    let metrics = fleet.ask(port, "/metrics")?;
-    ensure!(metrics.contains(r#"wherry_shim_nodes{shim="there",phase="ready"} 4"#), "{metrics}");
+    let (wanted, mut metrics) =
+        (r#"wherry_shim_nodes{shim="there",phase="ready"} 4"#, Ok(String::new()));
+    let told = until(SOON, || {
+        metrics = fleet.ask(port, "/metrics");
+        metrics.as_ref().is_ok_and(|metrics| metrics.contains(wanted))
+    });
+    ensure!(told, "{metrics:?}");
     ensure!(fleet.ask(8081, "/readyz")?.starts_with("HTTP/1.1 200"));
     ensure!(fleet.ask(8082, "/healthz")?.starts_with("HTTP/1.1 200"));
     fleet.api.delete(&shim)?;
