@@ -52,32 +52,54 @@ impl fmt::Display for Call {
     }
 }
 
-/// Each once.
-pub fn calls(place: &Place) -> Result<BTreeSet<Call>> {
-    let text = fs::read_to_string(place.path(LOG)).context("the audit log")?;
-    let read = |line| serde_json::from_str(line).with_context(|| format!("audit log: {line}"));
-    let mut all = BTreeSet::new();
-    for line in text.lines() {
-        all.extend(call(&read(line)?));
+/// What the API server has written so far. It begins another file when one is long.
+pub fn events(place: &Place) -> Result<Vec<Value>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(place.root())? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !(name.starts_with("audit") && name.ends_with(".log")) {
+            continue;
+        }
+        let text = fs::read_to_string(&path).context(name)?;
+        // The last line may be half written.
+        for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+            all.push(serde_json::from_str(line).with_context(|| format!("audit log: {line}"))?);
+        }
     }
     Ok(all)
 }
 
+/// A text of an event, by its JSON pointer; empty if it is not there.
+pub fn word<'a>(event: &'a Value, path: &str) -> &'a str {
+    event.pointer(path).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Of an event, with its part: `nodes/status`.
+pub fn resource(event: &Value) -> String {
+    let (whole, part) = ("/objectRef/resource", "/objectRef/subresource");
+    match (word(event, whole), word(event, part)) {
+        (whole, "") => whole.to_string(),
+        (whole, part) => format!("{whole}/{part}"),
+    }
+}
+
+/// Each once.
+pub fn calls(place: &Place) -> Result<BTreeSet<Call>> {
+    Ok(events(place)?.iter().filter_map(call).collect())
+}
+
 fn call(event: &Value) -> Option<Call> {
-    let word = |path: &str| {
-        event.pointer(path).and_then(Value::as_str).map(str::to_string).unwrap_or_default()
-    };
+    let word = |path: &str| word(event, path).to_string();
     let account = word("/user/username").rsplit(':').next()?.to_string();
     // What is no object, as the server's version, everybody may ask for.
     event.get("objectRef")?;
-    let part = word("/objectRef/subresource");
-    let resource = word("/objectRef/resource");
     Some(Call {
         account,
         allowed: word("/annotations/authorization.k8s.io~1decision") != "forbid",
         verb: word("/verb"),
         group: word("/objectRef/apiGroup"),
-        resource: if part.is_empty() { resource } else { format!("{resource}/{part}") },
+        resource: resource(event),
         namespace: word("/objectRef/namespace"),
         name: word("/objectRef/name"),
         made: event.pointer("/responseStatus/code").is_some_and(|code| code == 201),

@@ -92,9 +92,7 @@ impl Cluster {
     fn furnish(&self) -> Result<()> {
         self.push(&pause()?)?;
         for node in &self.nodes {
-            let object =
-                json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": node.name() }});
-            let ready = self.api.until(&object, READY, ready_for_pods);
+            let ready = self.api.until(&node.object(), READY, ready_for_pods);
             ready
                 .with_context(|| format!("node {} is not ready:\n{}", node.name(), node.log(60)))?;
         }
@@ -168,7 +166,12 @@ pub fn in_network_of<T: Send>(pid: u32, what: impl FnOnce() -> Result<T> + Send)
 
 /// Its kubelet says so, and the controllers have heard it.
 fn ready_for_pods(node: &Value) -> bool {
-    condition(node, "Ready") == "True" && node["spec"]["taints"].is_null()
+    is_ready(node) && node["spec"]["taints"].is_null()
+}
+
+/// Whether a node or a pod says that it is ready.
+pub fn is_ready(object: &Value) -> bool {
+    condition(object, "Ready") == "True"
 }
 
 /// `status` of a condition of an object.

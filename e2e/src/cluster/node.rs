@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
 
 use super::control;
 use super::files::{About, UNITS, UNWANTED};
@@ -73,6 +74,11 @@ impl Node {
     /// Its PID 1, as the machine outside counts. Another one after each boot.
     pub fn leader(&self) -> u32 {
         self.leader.load(Ordering::Relaxed)
+    }
+
+    /// What the API knows of it, by its name.
+    pub fn object(&self) -> Value {
+        json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": self.name() }})
     }
 
     pub fn name(&self) -> &'static str {

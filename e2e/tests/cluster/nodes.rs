@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use wherry_e2e::cluster::node::Node;
-use wherry_e2e::cluster::{Cluster, condition};
+use wherry_e2e::cluster::{Cluster, is_ready};
 use wherry_e2e::command::until;
 use wherry_e2e::suite::{Case, For};
 
@@ -33,9 +33,7 @@ fn containers(c: &Cluster, app: &str) -> Result<BTreeMap<String, (String, u64)>>
 }
 
 fn ready(c: &Cluster, node: &Node) -> Result<()> {
-    let object = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": node.name() }});
-    c.api.until(&object, LONGER, |node| condition(node, "Ready") == "True")?;
-    Ok(())
+    c.api.until(&node.object(), LONGER, is_ready).map(drop)
 }
 
 fn restarts(c: &Cluster) -> Result<()> {

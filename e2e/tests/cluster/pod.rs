@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use wherry_e2e::cluster::node::Node;
-use wherry_e2e::cluster::{Cluster, condition};
+use wherry_e2e::cluster::{Cluster, is_ready};
 use wherry_e2e::command::{Output, until};
 use wherry_e2e::rig::Runtime;
 
@@ -121,7 +121,7 @@ impl Pod<'_> {
 
     /// Waits until it is ready.
     pub(crate) fn ready(&self) -> Result<Value> {
-        self.until(|pod| condition(pod, "Ready") == "True")
+        self.until(is_ready)
     }
 
     /// Waits until it has ended, well or not.

@@ -5,13 +5,14 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use wherry_e2e::cluster::is_ready;
 use wherry_e2e::cluster::node::Node;
 use wherry_e2e::command::until;
 use wherry_e2e::suite::{Case, For};
 use wherry_e2e::tree::Tree;
 
 use crate::pods::Web;
-use crate::world::{Fleet, ROLLOUT, SOON, SYSTEM, is_ready, label};
+use crate::world::{Fleet, ROLLOUT, SOON, SYSTEM, label};
 
 pub(crate) const CASES: &[Case<Fleet>] = &[
     ("a_release_that_does_not_work_stops_at_the_canary", For::Wherry, broken),

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use wherry_e2e::cluster::Cluster;
 use wherry_e2e::cluster::files::FLEET;
 use wherry_e2e::cluster::node::Node;
-use wherry_e2e::cluster::{Cluster, condition};
 use wherry_e2e::rig::Runtime;
 use wherry_e2e::suite::Ground;
 use wherry_e2e::tree::Tree;
@@ -136,9 +136,7 @@ impl Fleet {
     }
 
     pub(crate) fn node(&self, node: &Node) -> Result<Value> {
-        self.cluster.api.get(&json!({
-            "apiVersion": "v1", "kind": "Node", "metadata": { "name": node.name() },
-        }))
+        self.cluster.api.get(&node.object())
     }
 
     /// The `NodeShim` of a node.
@@ -170,10 +168,6 @@ pub(crate) fn tree(node: &Node) -> Result<Tree> {
             .with_context(|| format!("{place} of {}", node.name()))?;
     }
     Ok(tree)
-}
-
-pub(crate) fn is_ready(node: &Value) -> bool {
-    condition(node, "Ready") == "True"
 }
 
 /// The label of a proved node.

@@ -9,9 +9,9 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Arguments;
 use serde_json::{Value, json};
 use wherry_e2e::cluster::api::Api;
-use wherry_e2e::cluster::audit;
 use wherry_e2e::cluster::control::{ADDRESS, Control, kubectl};
 use wherry_e2e::cluster::pki::Authority;
+use wherry_e2e::cluster::{audit, is_ready};
 use wherry_e2e::command;
 use wherry_e2e::helm;
 use wherry_e2e::operators::{self, ACCOUNT, Operators};
@@ -86,7 +86,7 @@ impl Fleet {
                 "metadata": { "name": name, "labels": { "case": case } } }))?;
             self.kubelet.keep(name);
             let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name }});
-            self.api.until(&node, SOON, ready)?;
+            self.api.until(&node, SOON, is_ready)?;
         }
         Ok(names)
     }
@@ -99,12 +99,6 @@ impl Fleet {
     pub(crate) fn node(&self, name: &str) -> Result<Value> {
         self.api.get(&json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name }}))
     }
-}
-
-fn ready(node: &Value) -> bool {
-    let conditions = node["status"]["conditions"].as_array();
-    conditions
-        .is_some_and(|all| all.iter().any(|it| it["type"] == "Ready" && it["status"] == "True"))
 }
 
 pub(crate) fn image(kind: &str) -> String {

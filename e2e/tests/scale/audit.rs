@@ -1,11 +1,11 @@
 //! What the operators asked of the API server, by its audit log.
 
 use std::collections::BTreeMap;
-use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
+use wherry_e2e::cluster::audit;
 use wherry_e2e::place::Place;
 
 /// One request that was answered.
@@ -19,37 +19,25 @@ pub(crate) struct Request {
     pub(crate) code: u64,
 }
 
-/// All of them, in order. The API server begins another file when one is long.
+/// All of them, in order.
 pub(crate) fn requests(place: &Place) -> Result<Vec<Request>> {
-    let mut all = Vec::new();
-    for entry in fs::read_dir(place.root())? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with("audit") && name.ends_with(".log") {
-            let text = fs::read_to_string(&path).context(name)?;
-            // The last line may be half written.
-            let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            all.extend(events.filter_map(|event| request(&event)));
-        }
-    }
+    let mut all: Vec<Request> = audit::events(place)?.iter().filter_map(request).collect();
     all.sort_by_key(|request| request.at);
     Ok(all)
 }
 
 fn request(event: &Value) -> Option<Request> {
-    let word = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let word = |path: &str| audit::word(event, path);
     let user = word("/user/username");
-    let part = word("/objectRef/subresource");
     // A watch is told of when it begins and when it ends.
     let begins = word("/stage") == "ResponseStarted";
     if !user.ends_with(":wherry-operator") || (word("/verb") == "watch") != begins {
         return None;
     }
-    let resource = word("/objectRef/resource");
     Some(Request {
         at: word("/requestReceivedTimestamp").parse().ok()?,
         verb: word("/verb").to_string(),
-        resource: if part.is_empty() { resource.into() } else { format!("{resource}/{part}") },
+        resource: audit::resource(event),
         name: word("/objectRef/name").to_string(),
         code: event.pointer("/responseStatus/code").and_then(Value::as_u64).unwrap_or(0),
     })
