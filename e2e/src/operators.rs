@@ -5,7 +5,9 @@ use std::process::Child;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::cluster::api::Api;
@@ -80,6 +82,17 @@ impl Operators {
         Ok(())
     }
 
+    /// Asks the operator of this name to end, as a kubelet does, and waits until it has.
+    pub fn terminate(&self, name: &str) -> Result<()> {
+        let mut all = self.all();
+        let index = all.iter().position(|it| it.name == name).context("no such operator")?;
+        let mut asked = all.remove(index).process;
+        kill(Pid::from_raw(asked.id() as i32), Signal::SIGTERM)?;
+        let status = asked.wait()?;
+        ensure!(status.success(), "{name} ended with {status}");
+        Ok(())
+    }
+
     /// Starts those again that have ended by themselves, as a kubelet does; says how many these were.
     pub fn tend(&self, place: &Place) -> Result<usize> {
         let mut ended = 0;
@@ -127,6 +140,8 @@ fn spawn(place: &Place, name: &str, port: u16) -> Result<Child> {
 pub fn leader(api: &Api) -> Result<String> {
     let lease = json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
         "metadata": { "name": "wherry-operator", "namespace": NAMESPACE } });
-    let found = api.until(&lease, SOON, |lease| lease["spec"]["holderIdentity"].is_string())?;
+    let held =
+        |lease: &Value| lease["spec"]["holderIdentity"].as_str().is_some_and(|it| !it.is_empty());
+    let found = api.until(&lease, SOON, held)?;
     Ok(found["spec"]["holderIdentity"].as_str().unwrap_or_default().to_string())
 }

@@ -5,7 +5,8 @@
 //!  Waiting ────────────────────► Leading ──── renewed in time ───┐
 //!     ▲                             │  ▲                         │
 //!     └── (another holds it)        │  └─────────────────────────┘
-//!                                   └── not renewed in time: the process ends
+//!                                   ├── not renewed in time: the process ends
+//!                                   └── asked to end: given back, nobody's
 //! ```
 //!
 //! A leader stops to write well before another may begin ([`Fence`]), by its own monotonic clock. Clocks of two
@@ -43,6 +44,10 @@ impl Fence {
     pub(crate) fn check(&self) -> Result<()> {
         ensure!(self.leads(), "the lease was not renewed in time: another operator may lead");
         Ok(())
+    }
+
+    fn close(&self) {
+        *self.0.lock().expect("no holder panics") = None;
     }
 
     fn renewed(&self, at: Instant) {
@@ -95,6 +100,29 @@ impl Candidate {
                 Err(_) => warn!("the Lease could not be renewed: the API server does not answer"),
             }
         }
+    }
+
+    /// Gives it back, so that another one need not wait for its length. Call when nothing is written any more.
+    pub(crate) async fn release(&self) {
+        self.fence.close();
+        match tokio::time::timeout(EVERY, self.give_back()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(error = %error, "the Lease could not be given back"),
+            Err(_) => warn!("the Lease could not be given back: the API server does not answer"),
+        }
+    }
+
+    async fn give_back(&self) -> kube::Result<()> {
+        let Some(mut lease) = self.leases.get_opt(NAME).await? else { return Ok(()) };
+        let Some(spec) = lease.spec.as_mut() else { return Ok(()) };
+        if spec.holder_identity.as_ref() != Some(&self.me) {
+            return Ok(());
+        }
+        // As client-go does (tools/leaderelection, `release`): nobody's, and not worth to wait for.
+        spec.holder_identity = Some(String::new());
+        spec.lease_duration_seconds = Some(1);
+        spec.renew_time = Some(MicroTime(jiff::Timestamp::now()));
+        self.leases.replace(NAME, &PostParams::default(), &lease).await.map(drop)
     }
 
     /// One try to have it, by a write that is refused if anybody else wrote in between.

@@ -125,13 +125,13 @@ async fn serve() -> Result<()> {
         settings.identity.clone(),
         fence.clone(),
     );
-    let lead = async {
+    let work = async {
         // Who stands by is ready to.
         health.ready.store(true, Ordering::Relaxed);
         candidate.elected().await;
         health.ready.store(false, Ordering::Relaxed);
         metrics.leads();
-        let work = async {
+        let control = async {
             let Settings { namespace, identity, pull_secrets, .. } = settings.clone();
             let controller =
                 Controller::new(client, namespace, identity, fence, metrics.clone(), pull_secrets);
@@ -140,16 +140,16 @@ async fn serve() -> Result<()> {
             controller.run().await
         };
         tokio::select! {
-            done = work => done,
+            done = control => done,
             () = candidate.lost() => bail!("the lease is lost"),
         }
     };
     tokio::select! {
-        done = lead => done,
-        served = health::serve(settings.listen, health.clone(), metrics.clone()) => served,
-        _ = terminated.recv() => {
-            info!("ends as it was asked to");
-            Ok(())
-        }
+        done = work => return done,
+        served = health::serve(settings.listen, health.clone(), metrics.clone()) => return served,
+        _ = terminated.recv() => info!("ends as it was asked to"),
     }
+    // Nothing is written any more: another one need not wait until that is sure.
+    candidate.release().await;
+    Ok(())
 }

@@ -135,16 +135,18 @@ fn repaired(fleet: &Fleet) -> Result<()> {
     let nodes = &fleet.cluster.nodes;
     let before = nodes.iter().map(configuration).collect::<Result<Vec<_>>>()?;
     let (in_use, pods) = (fleet.in_use()?, web.pods()?);
-    // One has lost its programs, another its configuration, as by somebody's tool that knows better.
-    nodes[0].ask(&["rm", "/opt/wherry/current"])?;
-    nodes[1].ask(&["rm", "-r", "/etc/containerd/wherry.d"])?;
-    nodes[1].ask(&["systemctl", "restart", "containerd"])?;
-    let shim =
-        fleet.apply(&fleet.releases.good, json!({ "drift": { "verifyInterval": OFTEN } }))?;
     let as_before = || {
         let now = nodes.iter().map(configuration).collect::<Result<Vec<_>>>();
         now.is_ok_and(|now| now == before) && fleet.in_use().is_ok_and(|now| now == in_use)
     };
+    // One has lost its configuration, as by somebody's tool that knows better: its kubelet tells so.
+    nodes[1].ask(&["rm", "-r", "/etc/containerd/wherry.d"])?;
+    nodes[1].ask(&["systemctl", "restart", "containerd"])?;
+    ensure!(until(ROLLOUT, as_before), "{}", fleet.told());
+    // Another its programs: nobody tells, it is found when it is looked at.
+    nodes[0].ask(&["rm", "/opt/wherry/current"])?;
+    let shim =
+        fleet.apply(&fleet.releases.good, json!({ "drift": { "verifyInterval": OFTEN } }))?;
     ensure!(until(ROLLOUT, as_before), "{}", fleet.told());
     fleet.complete(&shim, "Complete")?;
     ensure!(web.pods()? == pods, "pods were started again");

@@ -1,8 +1,8 @@
 //! From an object to a fleet and back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 use wherry_e2e::cluster::condition;
 use wherry_e2e::command::until;
@@ -16,7 +16,7 @@ pub(crate) const CASES: &[Case<Fleet>] = &[
     ("a_shim_in_use_is_not_taken_away", For::Wherry, in_use),
     ("a_shim_in_use_is_taken_away_when_its_pods_are_evicted", For::Wherry, drained),
     ("revisions_that_nobody_runs_go", For::Wherry, collected),
-    ("operators_that_die_every_few_seconds_get_there", For::Wherry, failover),
+    ("operators_that_die_get_there_and_one_that_is_asked_to_end_hands_over", For::Wherry, failover),
     ("a_node_that_changed_is_looked_at", For::Wherry, drift),
 ];
 
@@ -61,7 +61,7 @@ fn there_and_back(fleet: &Fleet) -> Result<()> {
     let found = fleet.api.get(&class)?;
     ensure!(found["scheduling"]["nodeSelector"][label(case)] == "ready", "{found}");
     ensure!(found["overhead"]["podFixed"]["memory"] == "4Mi", "{found}");
-    let port = if fleet.leader()? == "a" { 8081 } else { 8082 };
+    let port = fleet.port()?;
     let (wanted, mut metrics) =
         (r#"wherry_shim_nodes{shim="there",phase="ready"} 4"#, Ok(String::new()));
     let told = until(SOON, || {
@@ -192,7 +192,19 @@ fn failover(fleet: &Fleet) -> Result<()> {
             fleet.kubelet.orders(name)
         );
     }
-    Ok(())
+    handover(fleet)
+}
+
+/// A Lease that is left lying is nobody's after fifteen seconds; one that is given back, at the next look.
+fn handover(fleet: &Fleet) -> Result<()> {
+    let leader = fleet.leader()?;
+    let (name, port) = if leader == "a" { ("a", 8081) } else { ("b", 8082) };
+    fleet.terminate(name)?;
+    let begun = Instant::now();
+    let other = fleet.leader()?;
+    ensure!(other != leader, "{other} leads again");
+    ensure!(begun.elapsed() < Duration::from_secs(8), "after {:?}", begun.elapsed());
+    fleet.operator(name, port)
 }
 
 fn drift(fleet: &Fleet) -> Result<()> {
@@ -204,5 +216,19 @@ fn drift(fleet: &Fleet) -> Result<()> {
     let looked = || fleet.kubelet.orders(&nodes[0]) == ["Apply", "Verify"];
     ensure!(wherry_e2e::command::until(SOON, looked), "{:?}", fleet.kubelet.orders(&nodes[0]));
     ensure!(fleet.kubelet.orders(&nodes[1]) == ["Apply"]);
-    Ok(())
+    // Somebody takes the handler away, again and again: who leads may be killed by another case, and forgets.
+    let orders = || fleet.kubelet.orders(&nodes[1]);
+    let looked = || orders().starts_with(&["Apply".into(), "Verify".into()]);
+    for told in [json!([{ "name": "" }, { "name": "wherry" }]), json!([{ "name": "" }])]
+        .iter()
+        .cycle()
+        .take(40)
+    {
+        let status = json!({ "status": { "runtimeHandlers": told } });
+        fleet.api.change(&node_of(&nodes[1]), Some("status"), status)?;
+        if wherry_e2e::command::until(Duration::from_secs(3), looked) {
+            return Ok(());
+        }
+    }
+    bail!("{:?}", orders())
 }

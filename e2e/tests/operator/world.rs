@@ -60,8 +60,18 @@ impl Fleet {
         self.operators.kill(name)
     }
 
+    /// Asks the operator of this name to end, as a rollout of its Deployment does.
+    pub(crate) fn terminate(&self, name: &str) -> Result<()> {
+        self.operators.terminate(name)
+    }
+
     pub(crate) fn leader(&self) -> Result<String> {
         operators::leader(&self.api)
+    }
+
+    /// Where the leader answers.
+    pub(crate) fn port(&self) -> Result<u16> {
+        Ok(if self.leader()? == "a" { 8081 } else { 8082 })
     }
 
     pub(crate) fn kubectl(&self, words: &[&str]) -> Result<String> {

@@ -4,9 +4,11 @@
 //! watch is remembered until it is ([`recent`]), so that no decision is made on what was true before.
 
 mod act;
+mod handlers;
 mod recent;
 mod view;
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,6 +33,7 @@ use wherry_operator_core::plan::{self, Fleet};
 
 use crate::lease::Fence;
 use crate::metrics::Metrics;
+use handlers::Handlers;
 use recent::Recent;
 
 /// At least so often, as time passes without anybody telling.
@@ -53,6 +56,7 @@ pub(crate) struct Controller {
     jobs: Store<Job>,
     pods: Store<Pod>,
     recent: Recent,
+    handlers: Handlers,
     changed: Arc<Notify>,
     /// Ends with the controller.
     watches: JoinSet<()>,
@@ -94,6 +98,7 @@ impl Controller {
             metrics,
             pull_secrets,
             recent: Recent::default(),
+            handlers: Handlers::default(),
             changed,
             watches,
         };
@@ -143,8 +148,9 @@ impl Controller {
         }
         // Who cannot be served must not keep others from being.
         let mut failed = self.harvest(&shim).await;
-        let nodes = self.fleet(&shim);
-        let fleet = Fleet { shim: &shim, nodes: &nodes, now: Timestamp::now() };
+        let now = Timestamp::now();
+        let nodes = self.fleet(&shim, now);
+        let fleet = Fleet { shim: &shim, nodes: &nodes, now };
         let plan = plan::plan(&fleet)?;
         // First, so that what is done next is never better known than why.
         let shim = self.tell(&shim, plan.status).await?;
@@ -158,15 +164,18 @@ impl Controller {
     }
 
     /// The nodes that are selected or have a `NodeShim`, by their hash: neighbours by name are often of one pool.
-    fn fleet(&mut self, shim: &WasmShim) -> Vec<plan::Node> {
+    fn fleet(&mut self, shim: &WasmShim, now: Timestamp) -> Vec<plan::Node> {
         let name = shim.name_any();
         let mut nodes = Vec::new();
         for node in self.nodes.state() {
             let object = self.object(&node_shim(&name, &node.name_any()));
             if object.is_some() || view::selected(shim, &node) {
-                nodes.push(view::node(shim, &node, object.as_deref()));
+                let lost = self.handlers.lost(shim, &node, now);
+                nodes.push(view::node(shim, &node, object.as_deref(), lost));
             }
         }
+        let there: BTreeSet<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+        self.handlers.retain(&name, |node| there.contains(node));
         nodes.sort_by_cached_key(|node| crd::node_hash(&node.name));
         nodes
     }

@@ -27,9 +27,12 @@ pub(crate) fn strip_node(node: &mut Node) {
         conditions.retain(|condition| condition.type_ == "Ready");
         // A heartbeat is no news.
         conditions.iter_mut().for_each(|condition| condition.last_heartbeat_time = None);
+        let mut handlers = status.runtime_handlers.take();
+        handlers.iter_mut().flatten().for_each(|handler| handler.features = None);
         *status = k8s_openapi::api::core::v1::NodeStatus {
             conditions: Some(conditions),
             node_info: status.node_info.take(),
+            runtime_handlers: handlers,
             ..Default::default()
         };
     }
@@ -52,7 +55,12 @@ pub(crate) fn selected(shim: &WasmShim, node: &Node) -> bool {
 }
 
 /// A node as the planner reads it.
-pub(crate) fn node(shim: &WasmShim, node: &Node, object: Option<&NodeShim>) -> plan::Node {
+pub(crate) fn node(
+    shim: &WasmShim,
+    node: &Node,
+    object: Option<&NodeShim>,
+    handlers_lost: Option<Timestamp>,
+) -> plan::Node {
     let name = shim.name_any();
     let info = info(node);
     let ready = node
@@ -78,6 +86,7 @@ pub(crate) fn node(shim: &WasmShim, node: &Node, object: Option<&NodeShim>) -> p
         boot_id: info.boot_id,
         machine_id: info.machine_id,
         runtime_version: info.container_runtime_version,
+        handlers_lost,
         decided: object.map(|object| Decided {
             attempt: object.spec.attempt,
             action: object.spec.action,

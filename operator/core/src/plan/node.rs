@@ -24,6 +24,8 @@ pub struct Node {
     pub boot_id: String,
     pub machine_id: String,
     pub runtime_version: String,
+    /// Since when its runtime does not tell a handler of the `WasmShim` that it told before.
+    pub handlers_lost: Option<Timestamp>,
     pub decided: Option<Decided>,
     pub observed: Option<Observation>,
 }
@@ -66,9 +68,11 @@ impl Node {
         self.known().filter(|seen| seen.revision == revision)
     }
 
-    /// It was booted, or its runtime replaced, since it was last looked at.
+    /// It was booted, its runtime replaced, or our handler taken away, since it was last looked at.
     pub(super) fn changed(&self, seen: &Observation) -> bool {
-        seen.boot_id != self.boot_id || seen.runtime_version != self.runtime_version
+        seen.boot_id != self.boot_id
+            || seen.runtime_version != self.runtime_version
+            || self.handlers_lost.is_some_and(|since| since > seen.at.0)
     }
 
     /// An order for this revision was given in a wave of its rollout.

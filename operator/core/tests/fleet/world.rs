@@ -191,6 +191,7 @@ impl Machine {
             boot_id: "boot-0".into(),
             machine_id: format!("machine-{index}"),
             runtime_version: "containerd://2.1.9".into(),
+            handlers_lost: None,
             decided: None,
             observed: None,
         };
