@@ -50,9 +50,9 @@ pub(crate) fn run() -> ExitCode {
 }
 
 fn prepare(shim: &mut Channel) -> Result<(Entered, Pausing), Error> {
-    let (setup, descriptors) = shim.receive_setup()?;
+    let (mut setup, descriptors) = shim.receive_setup()?;
     descriptors.install_streams()?;
-    let mut entered = enter(&setup, descriptors.sources, shim)?;
+    let mut entered = enter(&mut setup, descriptors.sources, shim)?;
     entered.seal()?;
     // Once others know of us a signal may come, and it waits until it is waited for.
     let pausing = Pausing::begin();

@@ -86,13 +86,6 @@ const REASONS: &[Reason] = &[
         why: "Runs `mount` in the container: WASI has no call for it.",
     },
     Reason {
-        on: BOTH,
-        case: "Container Mount Readonly: runtime should support readonly mounts: should support non-recursive readonly mounts",
-        allowed: [PASS, PASS, FAIL],
-        says: "touch: /mnt/tmpfs/file: Operation not permitted",
-        why: "A guest is given a volume to read, or to write, as a whole: what is mounted below a read-only one is read-only, too.",
-    },
-    Reason {
         on: NEW,
         case: "Container Mount Readonly: runtime should support readonly mounts: should support recursive readonly mounts",
         allowed: [PASS, PASS, FAIL],
@@ -126,13 +119,6 @@ const REASONS: &[Reason] = &[
         allowed: [PASS, PASS, FAIL],
         says: "should be in container's port list",
         why: "Runs a program that WASI cannot have: `netstat`, the sockets of others.",
-    },
-    Reason {
-        on: BOTH,
-        case: "Security Context: NamespaceOption: runtime should support ContainerPID",
-        allowed: [PASS, PASS, FAIL],
-        says: "master process",
-        why: "Looks for `master process` in `/proc/1/cmdline`: of its own process a guest has a `status` and no more in `/proc`.",
     },
     Reason {
         on: BOTH,
@@ -175,20 +161,6 @@ const REASONS: &[Reason] = &[
         allowed: [PASS, PASS, FAIL],
         says: "WASI knows neither modes nor owners",
         why: "Calls `chmod`, for which WASI has no call: it is refused, with and without the profile.",
-    },
-    Reason {
-        on: NEW,
-        case: "Security Context: UserNamespaces: when Host idmap mount support is needed: runtime should support NamespaceMode_POD",
-        allowed: [PASS, PASS, FAIL],
-        says: "can't open '/proc/self/uid_map'",
-        why: "Reads `/proc/self/uid_map`: of its own process a guest has a `status` and no more in `/proc`. `make test-cri` has pods with users of their own.",
-    },
-    Reason {
-        on: NEW,
-        case: "Security Context: UserNamespaces: when Host idmap mount support is not needed: runtime should support NamespaceMode_NODE",
-        allowed: [PASS, PASS, FAIL],
-        says: "can't open '/proc/self/uid_map'",
-        why: "Reads `/proc/self/uid_map`: of its own process a guest has a `status` and no more in `/proc`. `make test-cri` has pods with users of their own.",
     },
     Reason {
         on: BOTH,

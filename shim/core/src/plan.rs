@@ -240,6 +240,7 @@ pub struct Run {
 pub struct Preopen {
     /// Absolute in the container, for the host and for the guest alike.
     pub path: String,
+    /// Its own mount is. Whether WASI's rights may say so is for the sandbox to see: mounts in it can be writable.
     pub read_only: bool,
 }
 

@@ -47,10 +47,10 @@ fn main() -> ExitCode {
 
 /// Confined before a byte of the program is looked at; sealed before it runs.
 fn prepare(shim: &mut Channel) -> Result<(Entered, Loaded), String> {
-    let (setup, descriptors) = shim.receive_setup().map_err(sentence)?;
+    let (mut setup, descriptors) = shim.receive_setup().map_err(sentence)?;
     let SetupFds { code, stdin, stdout, stderr, memory, sources } = descriptors;
     take_streams(stdin, stdout, stderr).map_err(sentence)?;
-    let mut entered = enter(&setup, sources, shim).map_err(sentence)?;
+    let mut entered = enter(&mut setup, sources, shim).map_err(sentence)?;
     let Setup { run, profile, state, .. } = setup;
     // An exec joins a container that runs, and its end is not the container's.
     let log = (state.status != Status::Running).then(|| TERMINATION_LOG.into());

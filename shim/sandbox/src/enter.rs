@@ -46,31 +46,40 @@ mod privileges;
 mod procfs;
 mod root;
 mod start;
+mod volumes;
 
 pub use start::Entered;
 
 /// Enters the sandbox. Call with one thread, after opening whatever the engine needs from
 /// `/proc/self` and before touching a byte of the module.
 ///
-/// `sources` are [`crate::wire::SetupFds::sources`].
-pub fn enter(setup: &Setup, sources: Vec<OwnedFd>, channel: &mut Channel) -> Result<Entered> {
+/// `sources` are [`crate::wire::SetupFds::sources`]. What only the mounts tell is put right in `setup.run.preopens`.
+pub fn enter(setup: &mut Setup, sources: Vec<OwnedFd>, channel: &mut Channel) -> Result<Entered> {
+    let table = enter_root(setup, sources, channel)?;
+    volumes::settle(&mut setup.run.preopens, &table);
+    start::confine(setup)
+}
+
+/// Everything but our own confinement. Returns the table of the container's mounts.
+fn enter_root(setup: &Setup, sources: Vec<OwnedFd>, channel: &mut Channel) -> Result<String> {
     let sandbox = &setup.sandbox;
     check(sandbox)?;
     let host = Host::open()?;
     // A mode that is asked for is the mode that is set.
     rustix::process::umask(Mode::empty());
-    match namespace(sandbox, Kind::Mount) {
+    let table = match namespace(sandbox, Kind::Mount) {
         Some(plan::Namespace { path: None, .. }) => {
             let root = root::prepare(sandbox, sources, setup.terminal)?;
             run_hooks(setup, &root, channel)?;
             kernel::set_sysctls(sandbox, &host, Some(&root))?;
-            root::finish(sandbox, &root, &host)?;
+            root::finish(setup, &root, &host)?
         }
         _ => {
             rustix::process::chdir("/").doing(|| "going to the root".into())?;
             kernel::set_sysctls(sandbox, &host, None)?;
+            procfs::read(&host, "mountinfo")?
         }
-    }
+    };
     kernel::set_names(sandbox)?;
     if setup.terminal {
         // The session is its own since birth; without a controlling terminal Ctrl-C is a byte.
@@ -81,7 +90,7 @@ pub fn enter(setup: &Setup, sources: Vec<OwnedFd>, channel: &mut Channel) -> Res
     labels::apply(sandbox, &host)?;
     drop(host);
     privileges::reduce(sandbox)?;
-    start::confine(setup)
+    Ok(table)
 }
 
 /// The host's procfs, as long as it is needed: after the root is changed there may be none, and

@@ -13,6 +13,7 @@
 mod error;
 mod idmap;
 mod limits;
+mod mountinfo;
 mod seccomp;
 mod sys;
 

@@ -2,9 +2,10 @@
 //!
 //! Everything in the container is visible below `/`. Volumes are preopened besides, so that a guest
 //! keeps them when its root is withheld, and so that a read-only one is read-only in WASI's rights
-//! too, not only in the mount's flags. That goes only as far as it is true of everything below: a
-//! root that is read-only has writable mounts in it (`/dev/shm`, the termination log, a volume by
-//! another name), and then the mounts' own flags have to say it, as they do for any program.
+//! too, not only in the mount's flags. That is so only where everything below is read-only, which
+//! the sandbox sees when all is mounted: a root that is read-only has writable mounts in it
+//! (`/dev/shm`, the termination log, a volume by another name), and then the mounts' own flags have
+//! to say it, as they do for any program.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -30,11 +31,10 @@ pub(super) fn of(
         }
         // WASI's names are Unicode: a volume with another one can't be given to a guest.
         if let Some(path) = mount.destination.to_str() {
-            let read_only = is_read_only(mount) && !holds_writable(path, &sandbox.mounts);
-            volumes.push(Preopen { path: path.to_owned(), read_only });
+            volumes.push(Preopen { path: path.to_owned(), read_only: is_read_only(mount) });
         }
     }
-    let read_only = sandbox.rootfs_readonly && !holds_writable("/", &sandbox.mounts);
+    let read_only = sandbox.rootfs_readonly;
     let whole = (root == RootPreopen::Given).then(|| Preopen { path: "/".into(), read_only });
     // A volume in place of the root is the root.
     let replaced = volumes.iter().any(|volume| volume.path == "/");
@@ -58,13 +58,6 @@ fn is_volume(mount: &Mount, root: RootPreopen, directories: &BTreeSet<PathBuf>) 
         }
         MountWhat::Cgroup => false,
     }
-}
-
-fn holds_writable(path: &str, mounts: &[Mount]) -> bool {
-    let below = |mount: &&Mount| {
-        mount.destination.starts_with(path) && mount.destination != Path::new(path)
-    };
-    mounts.iter().filter(below).any(|mount| !is_read_only(mount))
 }
 
 fn is_read_only(mount: &Mount) -> bool {

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use super::Folder;
 use crate::error::Doing;
-use crate::{Error, Result};
+use crate::{Error, Result, mountinfo};
 
 /// Where systemd and everyone else mounts cgroups.
 const ROOT: &str = "/sys/fs/cgroup";
@@ -159,21 +159,15 @@ fn usual_places(table: &str, at: impl Fn(&str) -> Option<PathBuf>) -> Option<Vec
 /// point: `/sys/devices` is no hierarchy, and neither is a bind mount somewhere else first.
 fn legacy(mountinfo: &str) -> Vec<Hierarchy> {
     let mut found: Vec<Hierarchy> = Vec::new();
-    for line in mountinfo.lines() {
-        let Some((mount, after)) = line.split_once(" - ") else { continue };
-        let mut after = after.split(' ');
-        let (Some("cgroup"), Some(_), Some(options)) = (after.next(), after.next(), after.next())
-        else {
-            continue;
-        };
-        let Some(point) = mount.split(' ').nth(4) else { continue };
+    for mount in mountinfo::parse(mountinfo).filter(|mount| mount.kind == "cgroup") {
+        let options = mount.of_file_system.split(',');
         let controllers: Vec<String> =
-            options.split(',').filter(|o| is_controller(o)).map(str::to_owned).collect();
+            options.filter(|o| is_controller(o)).map(str::to_owned).collect();
         let known = found.iter().any(|h| h.controllers == controllers);
         // proc(5): later lines are mounted over earlier ones, but runc takes the first too, and
         // what comes later is a bind for some container.
         if !controllers.is_empty() && !known {
-            found.push(Hierarchy { controllers, mount: unescape(point).into() });
+            found.push(Hierarchy { controllers, mount: mount.point });
         }
     }
     found
@@ -197,26 +191,6 @@ fn is_controller(option: &str) -> bool {
         "misc",
     ];
     option.starts_with("name=") || CONTROLLERS.contains(&option)
-}
-
-/// proc(5) writes space, tab, newline and backslash as three octal digits.
-pub(crate) fn unescape(field: &str) -> String {
-    let (mut plain, mut rest) = (String::new(), field);
-    while let Some(at) = rest.find('\\') {
-        plain.push_str(&rest[..at]);
-        let digits = rest.get(at + 1..at + 4).and_then(|d| u8::from_str_radix(d, 8).ok());
-        match digits {
-            Some(byte) => {
-                plain.push(byte as char);
-                rest = &rest[at + 4..];
-            }
-            None => {
-                plain.push('\\');
-                rest = &rest[at + 1..];
-            }
-        }
-    }
-    plain + rest
 }
 
 #[cfg(test)]

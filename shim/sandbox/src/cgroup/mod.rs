@@ -28,7 +28,6 @@ mod systemd;
 mod v1;
 mod v2;
 
-pub(crate) use hierarchy::unescape;
 pub use hierarchy::{Hierarchies, Hierarchy};
 pub use oom::OomWatch;
 

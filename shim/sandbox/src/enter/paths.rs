@@ -83,7 +83,7 @@ fn make(files: &[(&'static str, String)]) -> rustix::io::Result<OwnedFd> {
     for (name, content) in files {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&made, *name, flags, Mode::from(0o444))?;
-        // A page of tmpfs is written whole.
+        // A tmpfs takes it whole.
         rustix::io::write(&file, content.as_bytes())?;
     }
     let readonly = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };

@@ -5,8 +5,8 @@
 //! sandbox with two calls. So in every procfs of the container
 //!
 //! - the folder of this process, as numbered there, lies under another, which also covers what
-//!   `/proc/self` and `/proc/thread-self` point to, and has of it only a `status` that says who the
-//!   guest is: WASI has no getuid, and `id` would otherwise call every user root;
+//!   `/proc/self` and `/proc/thread-self` point to, and has of it only what says who the guest is
+//!   ([`own_files`]): WASI has no getuid, and `id` would otherwise call every user root;
 //! - nothing can be written at all: the kernel finds `/proc/<n>` for every *thread* too, whose
 //!   numbers are not known yet, and `mem` there is the same memory.
 //!
@@ -19,24 +19,20 @@ use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
 
-use wherry_core::plan;
-
 use super::paths::Veil;
 use super::root::Root;
 use super::{Host, attributes};
-use crate::Result;
-use crate::cgroup::unescape;
 use crate::error::Doing;
 use crate::resolve::open_in_root;
 use crate::sys::MountAttr;
+use crate::wire::Setup;
+use crate::{Result, mountinfo};
 
 pub(super) const MAGIC: u64 = 0x9fa0;
 
-/// To be called inside the new root: the table then has the container's mounts and not the thousands of a busy
-/// node.
-pub(super) fn hide(root: &Root, host: &Host, veil: &mut Veil) -> Result<()> {
-    let table = read(host, "mountinfo")?;
-    for path in procfs_mounts(&table) {
+/// To be called inside the new root, with the table of its mounts.
+pub(super) fn hide(root: &Root, table: &str, veil: &mut Veil) -> Result<()> {
+    for path in procfs_mounts(table) {
         let doing = || format!("hiding the guest's process from {}", path.display());
         let mounted = match open_in_root(&root.folder, &path, OFlags::PATH) {
             Ok(fd) => fd,
@@ -52,16 +48,22 @@ pub(super) fn hide(root: &Root, host: &Host, veil: &mut Veil) -> Result<()> {
     Ok(())
 }
 
-/// What the guest reads in the folder of its own process: the lines of proc_pid_status(5) that it may know.
-pub(super) fn own_files(sandbox: &plan::Sandbox) -> Vec<(&'static str, String)> {
-    let user = &sandbox.user;
+/// What the guest reads in the folder of its own process: what proc(5) says of arguments and users, and of its
+/// status only the lines that it may know.
+pub(super) fn own_files(setup: &Setup, host: &Host) -> Result<Vec<(&'static str, String)>> {
+    let user = &setup.sandbox.user;
     let four = |id: u32| format!("{id}\t{id}\t{id}\t{id}");
     let groups: String = user.additional_gids.iter().map(|gid| format!("{gid} ")).collect();
     let (uid, gid) = (four(user.uid), four(user.gid));
     let status = format!(
         "Name:\twherry-guest\nState:\tR (running)\nUid:\t{uid}\nGid:\t{gid}\nGroups:\t{groups}\n"
     );
-    vec![("status", status)]
+    let cmdline = setup.run.args.iter().map(|argument| format!("{argument}\0")).collect();
+    let mut files = vec![("status", status), ("cmdline", cmdline)];
+    for map in ["uid_map", "gid_map"] {
+        files.push((map, read(host, map)?));
+    }
+    Ok(files)
 }
 
 fn hide_in(procfs: &OwnedFd, veil: &mut Veil) -> rustix::io::Result<()> {
@@ -76,21 +78,12 @@ fn hide_in(procfs: &OwnedFd, veil: &mut Veil) -> rustix::io::Result<()> {
 }
 
 /// Where in the container a procfs with processes is mounted: whole, or a process of it.
-fn procfs_mounts(mountinfo: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for line in mountinfo.lines() {
-        let Some((mount, after)) = line.split_once(" - ") else { continue };
-        if !after.starts_with("proc ") {
-            continue;
-        }
-        let mut fields = mount.split(' ').skip(3);
-        let (Some(part), Some(point)) = (fields.next(), fields.next()) else { continue };
-        let has_processes = part == "/" || part[1..].starts_with(|c: char| c.is_ascii_digit());
-        if has_processes {
-            found.push(PathBuf::from(unescape(point)));
-        }
-    }
-    found
+fn procfs_mounts(table: &str) -> Vec<PathBuf> {
+    let has_processes =
+        |part: &str| part == "/" || part[1..].starts_with(|first: char| first.is_ascii_digit());
+    let found = mountinfo::parse(table);
+    let found = found.filter(|mount| mount.kind == "proc" && has_processes(mount.part));
+    found.map(|mount| mount.point).collect()
 }
 
 pub(super) fn read(host: &Host, file: &str) -> Result<String> {

@@ -14,6 +14,7 @@ use wherry_core::plan::{self, Propagation};
 use super::{Host, attributes, devices, mount, paths, procfs};
 use crate::Result;
 use crate::error::Doing;
+use crate::wire::Setup;
 
 /// The new root, mounted and not yet changed to.
 #[derive(Debug)]
@@ -43,9 +44,10 @@ pub(super) fn prepare(
     Ok(root)
 }
 
-/// Everything after the hooks, up to being inside.
-pub(super) fn finish(sandbox: &plan::Sandbox, root: &Root, host: &Host) -> Result<()> {
-    let mut veil = paths::Veil::new(procfs::own_files(sandbox));
+/// Everything after the hooks, up to being inside. Returns the table of the mounts there.
+pub(super) fn finish(setup: &Setup, root: &Root, host: &Host) -> Result<String> {
+    let sandbox = &setup.sandbox;
+    let mut veil = paths::Veil::new(procfs::own_files(setup, host)?);
     paths::make_readonly(sandbox, root)?;
     paths::mask(sandbox, root, &mut veil)?;
     for one in &sandbox.mounts {
@@ -60,13 +62,15 @@ pub(super) fn finish(sandbox: &plan::Sandbox, root: &Root, host: &Host) -> Resul
             .doing(|| "making the root file system read-only (root.readonly)".into())?;
     }
     pivot(root)?;
-    procfs::hide(root, host, &mut veil)?;
+    // The table then has the container's mounts and not the thousands of a busy node.
+    let table = procfs::read(host, "mountinfo")?;
+    procfs::hide(root, &table, &mut veil)?;
     if let Some(kind @ (Propagation::Shared | Propagation::Unbindable)) = sandbox.rootfs_propagation
     {
         mount_change("/", Spread::from_bits_retain(attributes::propagation(kind) as u32))
             .doing(|| "setting linux.rootfsPropagation".into())?;
     }
-    Ok(())
+    Ok(table)
 }
 
 /// The root file system with all that is mounted in it, as a tree of its own.

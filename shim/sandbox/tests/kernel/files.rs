@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use expect_test::expect;
 use oci_spec::runtime::LinuxNamespaceType as Kind;
-use wherry_core::plan::{MountFlags, MountWhat, Namespace, Propagation};
+use wherry_core::plan::{MountFlags, MountWhat, Namespace, Preopen, Propagation};
 
 use crate::rig::{Rig, bind, filesystem};
 
@@ -174,14 +174,14 @@ fn the_guest_does_not_find_its_own_process() {
     let mut rig = Rig::new();
     rig.mount(bind("/proc", "/data/hostproc"));
     expect![[r#"
-        ls /proc/1: fd status
+        ls /proc/1: cmdline fd gid_map status uid_map
         ls /proc/1/fd: 
         open-rw /proc/self/mem: entity not found
         open-rw /proc/1/mem: entity not found
         open-rw /proc/thread-self/mem: entity not found
         thread-mem rw: read-only filesystem or storage medium
         open /proc/meminfo: opened
-        ls /data/hostproc/self: fd status
+        ls /data/hostproc/self: cmdline fd gid_map status uid_map
     "#]]
     .assert_eq(&rig.run(&[
         "ls /proc/1",
@@ -249,6 +249,40 @@ fn a_terminal_controls_the_session_and_is_the_console() {
     let said = rig.run(&["stat /dev/console", "open /dev/tty"]);
     assert!(said.starts_with("stat /dev/console: char "), "{said}");
     assert!(said.contains(" 136:") && said.ends_with("open /dev/tty: opened\n"), "{said}");
+}
+
+#[test]
+fn what_is_writable_in_a_read_only_volume_stays_so() {
+    let host = tempfile::tempdir().unwrap();
+    fs::create_dir(host.path().join("below")).unwrap();
+    let below = host.path().join("below");
+    rustix::mount::mount("tmpfs", &below, "tmpfs", rustix::mount::MountFlags::empty(), None)
+        .unwrap();
+    let volume = |recursive: bool| {
+        let mut rig = Rig::new();
+        let mut readonly = bind(host.path(), "/data/ro");
+        let set = MountFlags { set: libc::MS_RDONLY, clear: 0 };
+        match recursive {
+            true => readonly.recursive = set,
+            false => readonly.flags = set,
+        }
+        rig.mount(readonly);
+        rig.preopens = vec![Preopen { path: "/data/ro".into(), read_only: true }];
+        rig.run(&["create /data/ro/file", "create /data/ro/below/file", "preopens"])
+    };
+    expect![[r#"
+        create /data/ro/file: read-only filesystem or storage medium
+        create /data/ro/below/file: created
+        [Preopen { path: "/data/ro", read_only: false }]
+    "#]]
+    .assert_eq(&volume(false));
+    expect![[r#"
+        create /data/ro/file: read-only filesystem or storage medium
+        create /data/ro/below/file: read-only filesystem or storage medium
+        [Preopen { path: "/data/ro", read_only: true }]
+    "#]]
+    .assert_eq(&volume(true));
+    rustix::mount::unmount(&below, rustix::mount::UnmountFlags::DETACH).unwrap();
 }
 
 #[test]

@@ -182,12 +182,16 @@ fn a_guest_can_read_who_it_is_and_nothing_more_of_its_process() {
     expect![[r#"
         cat /proc/self/status: Name:	wherry-guest|State:	R (running)|Uid:	33	33	33	33|Gid:	34	34	34	34|Groups:	5 6
         write /proc/self/status: permission denied
+        cat /proc/self/cmdline: cat /proc/self/status^write /proc/self/status^cat /proc/self/cmdline^cat /proc/self/uid_map^cat /proc/self/maps^ls /proc/acpi^
+        cat /proc/self/uid_map: 0          0 4294967295
         cat /proc/self/maps: entity not found
         ls /proc/acpi: 
     "#]]
     .assert_eq(&rig.run(&[
         "cat /proc/self/status",
         "write /proc/self/status",
+        "cat /proc/self/cmdline",
+        "cat /proc/self/uid_map",
         "cat /proc/self/maps",
         "ls /proc/acpi",
     ]));

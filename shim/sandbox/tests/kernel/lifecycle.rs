@@ -96,7 +96,7 @@ fn a_second_guest_joins_the_mounts_of_the_first() {
     expect![[r#"
         cat /etc/name: image
         hostname: inside
-        ls /proc/1: fd status
+        ls /proc/1: cmdline fd gid_map status uid_map
     "#]]
     .assert_eq(&rig.run(&["cat /etc/name", "hostname", "ls /proc/1"]));
     first.finish();
@@ -194,7 +194,7 @@ fn a_user_namespace_does_not_need_to_walk_to_its_files() {
     rig.mount(crate::rig::bind(&volume, "/volume"));
     expect![[r#"
         cat /volume/file: from a volume
-        ls /proc/1: fd status
+        ls /proc/1: cmdline fd gid_map status uid_map
         thread-mem rw: read-only filesystem or storage medium
     "#]]
     .assert_eq(&rig.run(&["cat /volume/file", "ls /proc/1", "thread-mem rw"]));

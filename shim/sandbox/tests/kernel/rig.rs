@@ -25,6 +25,7 @@ pub(crate) struct Rig {
     pub(crate) rootfs: tempfile::TempDir,
     pub(crate) id: String,
     pub(crate) terminal: Option<OwnedFd>,
+    pub(crate) preopens: Vec<plan::Preopen>,
 }
 
 pub(crate) struct Created {
@@ -47,7 +48,15 @@ impl Rig {
             NUMBER.fetch_add(1, Ordering::Relaxed)
         );
         let sandbox = sandbox(rootfs.path().canonicalize().unwrap());
-        Rig { sandbox, hooks: Hooks::default(), resources: None, rootfs, id, terminal: None }
+        Rig {
+            sandbox,
+            hooks: Hooks::default(),
+            resources: None,
+            rootfs,
+            id,
+            terminal: None,
+            preopens: Vec::new(),
+        }
     }
 
     pub(crate) fn mount(&mut self, mount: Mount) -> &mut Rig {
@@ -139,7 +148,7 @@ impl Rig {
                 env: Vec::new(),
                 cwd: "/".into(),
                 export: None,
-                preopens: Vec::new(),
+                preopens: self.preopens.clone(),
                 http_listen: ([0, 0, 0, 0], 8080).into(),
                 threads: None,
                 memory_limit: None,

@@ -16,12 +16,12 @@ fn main() {
         return;
     }
     let mut channel = Channel::inherited().expect("the wire");
-    let (setup, mut fds) = channel.receive_setup().expect("a setup");
+    let (mut setup, mut fds) = channel.receive_setup().expect("a setup");
     fds.install_streams().expect("streams");
     let sources = std::mem::take(&mut fds.sources);
     drop(fds);
     let (before, cpu_before) = (std::time::Instant::now(), cpu());
-    let entered = wherry_sandbox::enter(&setup, sources, &mut channel);
+    let entered = wherry_sandbox::enter(&mut setup, sources, &mut channel);
     let (took, cpu_took) = (before.elapsed().as_micros(), cpu() - cpu_before);
     let sealed = entered.and_then(|mut entered| {
         for line in setup.run.args.iter().filter_map(|a| a.strip_prefix("unsealed ")) {
@@ -48,6 +48,7 @@ fn main() {
     for line in setup.run.args.iter().filter(|a| !a.starts_with("unsealed ")) {
         match line.as_str() {
             "took" => println!("{took} {cpu_took}"),
+            "preopens" => println!("{:?}", setup.run.preopens),
             line => println!("{line}: {}", perform(line)),
         }
     }
@@ -63,7 +64,7 @@ fn perform(line: &str) -> String {
     let mut words = line.split(' ');
     let (what, path) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
     let done = match what {
-        "cat" => fs::read_to_string(path).map(|t| t.trim().replace('\n', "|")),
+        "cat" => fs::read_to_string(path).map(|t| t.trim().replace('\n', "|").replace('\0', "^")),
         "ls" => names(path),
         "write" => fs::OpenOptions::new().write(true).open(path).and_then(|mut f| {
             std::io::Write::write_all(&mut f, b"x").map(|()| "written".to_owned())
