@@ -101,7 +101,7 @@ test-cluster: toolchain guests programs ## pods on a Kubernetes of two nodes, co
 
 .PHONY: test-operator
 test-operator: toolchain programs ## the planner over random fleets, and the operator on a real API server (root; Kubernetes, cold 15 minutes more)
-	e2e/rig/fetch.sh cluster
+	e2e/rig/fetch.sh operator
 	e2e/rig/programs.sh $(HOST) wherry-operator wherry-fleet
 	cargo test --quiet -p wherry-report -p wherry-operator-core -p wherry-operator -p wherry-fleet
 	$(E2E) --test operator

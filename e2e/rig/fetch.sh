@@ -12,6 +12,7 @@
 #   fetch.sh critest                              crictl and critest, CNI's plugins, a registry, containerd 1.7 and 2.4
 #   fetch.sh cluster                              Kubernetes with its etcd, the root of its nodes, containerd 1.7 and 2.4
 #   fetch.sh fleet                                the same, and containerd 2.1
+#   fetch.sh operator                             Kubernetes with its etcd, and the collector of OpenTelemetry
 #   fetch.sh scale                                Kubernetes with its etcd, and kwok, which plays nodes
 #   fetch.sh helm                                 Helm 3 and Helm 4, definitions of the Prometheus Operator
 #   fetch.sh machine                              systemd and cgroup v2 under qemu, containerd 2.4 and runc
@@ -344,6 +345,17 @@ registry() {
   echo "$made" >"$RIG/bin/registry.version"
 }
 
+# Takes traces, and tells what they are.
+collector() {
+  local made
+  made=$(cat "$here"/collector/* | sha256sum)
+  [ -x "$RIG/bin/collector" ] && [ "$(cat "$RIG/bin/collector.version" 2>/dev/null)" = "$made" ] && return
+  say "the collector of OpenTelemetry from its Go modules (2 minutes)"
+  go_ready
+  (cd "$here/collector" && go build -trimpath -ldflags "-s -w" -o "$RIG/bin/collector" .)
+  echo "$made" >"$RIG/bin/collector.version"
+}
+
 # Plays nodes and what runs on them, thousands at once.
 kwok() {
   [ -x "$RIG/bin/kwok" ] && [ "$(cat "$RIG/bin/kwok.version" 2>/dev/null)" = "$RIG_KWOK" ] && return
@@ -371,6 +383,7 @@ parts() { # SUITE -> the parts it needs
     crictl) echo cri_tools ;;
     critest) echo containerd17 containerd24 runc busybox cri_tools cni registry guests ;;
     fleet) parts cluster && echo containerd21 ;;
+    operator) echo kube collector ;;
     scale) echo kube kwok ;;
     helm) echo helm3 helm4 prometheus ;;
     machine) echo containerd24 runc busybox machine guests ;;

@@ -10,6 +10,7 @@ pub mod cgroups;
 pub mod client;
 pub mod client_suite;
 pub mod cluster;
+pub mod collector;
 pub mod command;
 pub mod containerd;
 pub mod cri;

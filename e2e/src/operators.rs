@@ -52,7 +52,11 @@ pub fn furnish(place: &Place, api: &Api) -> Result<()> {
 
 /// Those that run. A name is an identity: who is started again under it goes on with its Lease.
 #[derive(Debug, Default)]
-pub struct Operators(Mutex<Vec<Operator>>);
+pub struct Operators {
+    running: Mutex<Vec<Operator>>,
+    /// Where they tell their traces.
+    traces: Option<&'static str>,
+}
 
 #[derive(Debug)]
 struct Operator {
@@ -62,14 +66,19 @@ struct Operator {
 }
 
 impl Operators {
+    /// Those that tell their traces there.
+    pub fn telling(endpoint: &'static str) -> Operators {
+        Operators { traces: Some(endpoint), ..Operators::default() }
+    }
+
     pub fn start(&self, place: &Place, name: &'static str, port: u16) -> Result<()> {
-        let process = spawn(place, name, port)?;
+        let process = self.spawn(place, name, port)?;
         self.all().push(Operator { name, port, process });
         Ok(())
     }
 
     fn all(&self) -> MutexGuard<'_, Vec<Operator>> {
-        self.0.lock().expect("no holder panics")
+        self.running.lock().expect("no holder panics")
     }
 
     /// Kills the operator of this name, as a machine that fails would.
@@ -98,7 +107,7 @@ impl Operators {
         let mut ended = 0;
         for operator in self.all().iter_mut() {
             if operator.process.try_wait()?.is_some() {
-                operator.process = spawn(place, operator.name, operator.port)?;
+                operator.process = self.spawn(place, operator.name, operator.port)?;
                 ended += 1;
             }
         }
@@ -124,16 +133,17 @@ impl Operators {
         }
         Ok(())
     }
-}
 
-fn spawn(place: &Place, name: &str, port: u16) -> Result<Child> {
-    let program = rig::need(&rig::programs()?.join("wherry-operator"), "make programs")?;
-    let log = File::options().create(true).append(true).open(place.path(name))?;
-    let mut command = place.daemon(program)?;
-    command.env("KUBECONFIG", place.path("operator.conf"));
-    command.env("POD_NAMESPACE", NAMESPACE).env("POD_NAME", name);
-    command.env("WHERRY_LISTEN", format!("127.0.0.1:{port}"));
-    command.stdout(log.try_clone()?).stderr(log).spawn().context("an operator")
+    fn spawn(&self, place: &Place, name: &str, port: u16) -> Result<Child> {
+        let program = rig::need(&rig::programs()?.join("wherry-operator"), "make programs")?;
+        let log = File::options().create(true).append(true).open(place.path(name))?;
+        let mut command = place.daemon(program)?;
+        command.env("KUBECONFIG", place.path("operator.conf"));
+        command.env("POD_NAMESPACE", NAMESPACE).env("POD_NAME", name);
+        command.env("WHERRY_LISTEN", format!("127.0.0.1:{port}"));
+        command.envs(self.traces.map(|endpoint| ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)));
+        command.stdout(log.try_clone()?).stderr(log).spawn().context("an operator")
+    }
 }
 
 /// Who holds the Lease.

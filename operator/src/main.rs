@@ -10,6 +10,7 @@ mod health;
 mod lease;
 mod metrics;
 mod tool;
+mod traces;
 
 use std::env;
 use std::net::SocketAddr;
@@ -22,11 +23,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
 
-use control::Controller;
+use control::{Controller, Telling};
 use health::Health;
 use lease::{Candidate, Fence};
 use metrics::Metrics;
 use tool::Tool;
+use traces::Traces;
 
 const HELP: &str = "\
 wherry-operator: brings Wherry to the nodes of a cluster, and takes it off again
@@ -41,6 +43,8 @@ wherry-operator uninstall NAME SECONDS   takes a WasmShim off its nodes, unless 
   WHERRY_LISTEN        where it answers /healthz, /readyz and /metrics (0.0.0.0:8080)
   WHERRY_PULL_SECRETS  Secrets of that namespace for the agents' image, with commas between
   RUST_LOG             what it tells (info)
+  OTEL_EXPORTER_OTLP_ENDPOINT
+                       http://HOST:PORT of an OTLP receiver (gRPC) for the traces of rollouts
   KUBECONFIG           outside a cluster
 ";
 
@@ -116,6 +120,7 @@ async fn client() -> Result<Client> {
 
 async fn serve() -> Result<()> {
     let settings = Settings::read()?;
+    let traces = Traces::from_environment(&settings.identity)?;
     let client = client().await?;
     let (fence, metrics, health) = (Fence::default(), Metrics::new(), Health::default());
     let mut terminated = signal(SignalKind::terminate()).context("no signals")?;
@@ -132,10 +137,8 @@ async fn serve() -> Result<()> {
         health.ready.store(false, Ordering::Relaxed);
         metrics.leads();
         let control = async {
-            let Settings { namespace, identity, pull_secrets, .. } = settings.clone();
-            let controller =
-                Controller::new(client, namespace, identity, fence, metrics.clone(), pull_secrets);
-            let controller = controller.await?;
+            let told = Telling { fence, metrics: metrics.clone(), traces: traces.clone() };
+            let controller = Controller::new(client, &settings, told).await?;
             health.ready.store(true, Ordering::Relaxed);
             controller.run().await
         };
@@ -151,5 +154,6 @@ async fn serve() -> Result<()> {
     }
     // Nothing is written any more: another one need not wait until that is sure.
     candidate.release().await;
+    traces.end().await;
     Ok(())
 }

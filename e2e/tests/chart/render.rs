@@ -104,6 +104,8 @@ fn a_value_that_cannot_be_honoured_is_refused_by_its_name() {
         ("operator.replicas=-1", "operator.replicas"),
         ("operator.replicas=two", "operator.replicas"),
         ("operator.port=80", "operator.port"),
+        ("traces.endpoint=https://collector:4317", "traces.endpoint"),
+        ("traces.endpoint=collector:4317", "traces.endpoint"),
         // By these the operator's Service, budget and policy find it.
         ("operator.podLabels.app\\.kubernetes\\.io/name=x", "invalid propertyName"),
         ("operator.securityContext.privileged=true", "securityContext"),

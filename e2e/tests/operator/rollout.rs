@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use wherry_e2e::cluster::condition;
+use wherry_e2e::collector;
 use wherry_e2e::command::until;
 use wherry_e2e::suite::{Case, For};
 
@@ -12,6 +13,7 @@ use crate::world::{Fleet, SOON, image, shim};
 
 pub(crate) const CASES: &[Case<Fleet>] = &[
     ("a_fleet_is_proved_and_left_without_a_trace", For::Wherry, there_and_back),
+    ("a_rollout_is_a_trace_and_each_order_a_span_of_it", For::Wherry, traced),
     ("a_bad_revision_stops_at_the_canary_and_is_rolled_back", For::Wherry, rolled_back),
     ("a_shim_in_use_is_not_taken_away", For::Wherry, in_use),
     ("a_shim_in_use_is_taken_away_when_its_pods_are_evicted", For::Wherry, drained),
@@ -205,6 +207,28 @@ fn handover(fleet: &Fleet) -> Result<()> {
     ensure!(other != leader, "{other} leads again");
     ensure!(begun.elapsed() < Duration::from_secs(8), "after {:?}", begun.elapsed());
     fleet.operator(name, port)
+}
+
+fn traced(fleet: &Fleet) -> Result<()> {
+    let nodes = fleet.nodes("trace", 3)?;
+    let shim = fleet.shim("trace", &image("good"))?;
+    fleet.api.until(&shim, SOON, complete(3))?;
+    let names: Vec<String> = nodes.iter().map(|name| format!("Install {name}")).collect();
+    let mut told = Vec::new();
+    let complete = until(SOON, || {
+        told = collector::spans(&fleet.place).unwrap_or_default();
+        told.retain(|span| names.contains(&span.name) || span.name == "rollout trace");
+        told.len() == 4
+    });
+    ensure!(complete, "{told:?}");
+    let root = told.iter().find(|span| span.name == "rollout trace").context("no root")?;
+    ensure!(root.parent.is_empty() && root.status != "Error", "{root:?}");
+    ensure!(root.attributes.contains(&("wherry.phase".into(), "Complete".into())), "{root:?}");
+    for span in told.iter().filter(|span| names.contains(&span.name)) {
+        ensure!((&span.trace, &span.parent) == (&root.trace, &root.id), "{span:?} {root:?}");
+        ensure!(span.attributes.contains(&("wherry.outcome".into(), "Ready".into())), "{span:?}");
+    }
+    Ok(())
 }
 
 fn drift(fleet: &Fleet) -> Result<()> {

@@ -1,7 +1,7 @@
 //! An API server with its controllers, and two operators of which one leads.
 
 use std::fs::File;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use wherry_e2e::cluster::api::Api;
 use wherry_e2e::cluster::control::{ADDRESS, Control, kubectl};
 use wherry_e2e::cluster::pki::Authority;
 use wherry_e2e::cluster::{audit, is_ready};
+use wherry_e2e::collector;
 use wherry_e2e::command;
 use wherry_e2e::helm;
 use wherry_e2e::operators::{self, ACCOUNT, Operators};
@@ -29,6 +30,7 @@ pub(crate) struct Fleet {
     pub(crate) api: Api,
     pub(crate) kubelet: Kubelet,
     operators: Operators,
+    collector: Mutex<Child>,
     control: Mutex<Control>,
     /// The last to be dropped: everything above stands in it.
     pub(crate) place: Place,
@@ -45,7 +47,9 @@ impl Fleet {
         let api = Api::new(&place.path("admin.conf"), network)?;
         let kubelet = Kubelet::start(&api);
         operators::furnish(&place, &api)?;
-        let fleet = Fleet { api, kubelet, operators: Operators::default(), control, place };
+        let collector = Mutex::new(collector::start(&place)?);
+        let operators = Operators::telling(collector::ENDPOINT);
+        let fleet = Fleet { api, kubelet, operators, collector, control, place };
         fleet.operator("a", 8081)?;
         fleet.operator("b", 8082)?;
         Ok(fleet)
@@ -167,6 +171,9 @@ impl Ground for Fleet {
 
     fn finish(&self) -> Result<()> {
         self.operators.stop()?;
+        let mut collector = self.collector.lock().expect("no holder panics");
+        collector.kill()?;
+        collector.wait()?;
         self.control.lock().expect("no holder panics").stop()?;
         self.rights()?;
         let twice = self.kubelet.twice();

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::node::v1::RuntimeClass;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::{DeleteParams, EvictParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource as _, ResourceExt as _};
@@ -98,7 +98,7 @@ impl Controller {
         for job in self.jobs.state_filter(|job| job.labels().get(SHIM_LABEL) == Some(&name)) {
             if let Some(ended) = view::ended(&job) {
                 self.fence.check()?;
-                let done = self.reap(&name, &job, ended, &pods).await;
+                let done = self.reap(shim, &job, ended, &pods).await;
                 failed = failed.and(done.with_context(|| job.name_any()));
             }
         }
@@ -107,13 +107,13 @@ impl Controller {
 
     async fn reap(
         &mut self,
-        shim: &str,
+        shim: &WasmShim,
         job: &Job,
         ended: Timestamp,
         pods: &[Arc<Pod>],
     ) -> Result<()> {
         let hash = job.labels().get(NODE_LABEL).cloned().unwrap_or_default();
-        let current = self.object(&format!("{shim}.{hash}")).filter(|object| {
+        let current = self.object(&format!("{}.{hash}", shim.name_any())).filter(|object| {
             let seen = object.status.as_ref().and_then(|it| it.observed.as_ref());
             job.annotations().get(TRANSACTION) == Some(&agent::transaction(object))
                 && seen.map_or(0, |seen| seen.attempt) < object.spec.attempt
@@ -126,7 +126,9 @@ impl Controller {
             if report.is_none() && now.duration_since(ended).as_secs() < LATE_S {
                 return Ok(());
             }
-            self.settle(&object, &node, report, now).await?;
+            let settled = self.settle(&object, &node, report, now).await?;
+            let begun = job.creation_timestamp().map_or(ended, |time| time.0);
+            self.traces.order(shim, &settled, begun, ended);
         }
         self.fence.check()?;
         let api: Api<Job> = Api::namespaced(self.client.clone(), &self.namespace);
@@ -139,7 +141,7 @@ impl Controller {
         node: &Node,
         report: Option<wherry_report::Report>,
         now: Timestamp,
-    ) -> Result<()> {
+    ) -> Result<NodeShim> {
         self.fence.check()?;
         let mut settled = object.clone();
         self.metrics.report(report.as_ref());
@@ -149,8 +151,8 @@ impl Controller {
         let api: Api<NodeShim> = Api::all(self.client.clone());
         let written =
             api.replace_status(&object.name_any(), &PostParams::default(), &settled).await?;
-        self.recent.wrote(object.name_any(), written);
-        Ok(())
+        self.recent.wrote(object.name_any(), written.clone());
+        Ok(written)
     }
 
     /// Writes the status if it is another one; gives back the object with it.
@@ -166,6 +168,7 @@ impl Controller {
             return Ok(shim.clone());
         }
         self.fence.check()?;
+        let ended = over(&was.conditions, &status.conditions);
         let mut told = shim.clone();
         told.metadata.managed_fields = None;
         told.status = Some(status.clone());
@@ -173,6 +176,9 @@ impl Controller {
         let written = api.replace_status(&shim.name_any(), &PostParams::default(), &told).await?;
         if was.phase != status.phase {
             self.publish(shim, &status).await;
+        }
+        if let Some((from, to)) = ended {
+            self.traces.rollout(&written, from, to);
         }
         Ok(written)
     }
@@ -356,6 +362,15 @@ impl Controller {
         }
         Ok(())
     }
+}
+
+/// From when to when there was a rollout, if it has just ended.
+fn over(was: &[Condition], now: &[Condition]) -> Option<(Timestamp, Timestamp)> {
+    let since = |all: &[Condition], holds: &str| {
+        let found = all.iter().find(|it| it.type_ == "Progressing" && it.status == holds);
+        found.map(|it| it.last_transition_time.0)
+    };
+    Some((since(was, "True")?, since(now, "False")?))
 }
 
 /// What was to be made is there, and what was to go is gone.

@@ -31,8 +31,10 @@ use wherry_operator_core::crd::{
 };
 use wherry_operator_core::plan::{self, Fleet};
 
+use crate::Settings;
 use crate::lease::Fence;
 use crate::metrics::Metrics;
+use crate::traces::Traces;
 use handlers::Handlers;
 use recent::Recent;
 
@@ -41,11 +43,19 @@ const TICK: Duration = Duration::from_secs(5);
 /// Not more often: what comes together is decided together.
 const BREATH: Duration = Duration::from_millis(500);
 
+/// What it asks before it writes, and whom it tells what it did.
+pub(crate) struct Telling {
+    pub(crate) fence: Fence,
+    pub(crate) metrics: Metrics,
+    pub(crate) traces: Traces,
+}
+
 pub(crate) struct Controller {
     client: Client,
     namespace: String,
     fence: Fence,
     metrics: Metrics,
+    traces: Traces,
     /// Of the agents' pods.
     pull_secrets: Vec<String>,
     recorder: Recorder,
@@ -66,12 +76,11 @@ impl Controller {
     /// Starts the watches, and returns when all of them have told what there is.
     pub(crate) async fn new(
         client: Client,
-        namespace: String,
-        identity: String,
-        fence: Fence,
-        metrics: Metrics,
-        pull_secrets: Vec<String>,
+        settings: &Settings,
+        with: Telling,
     ) -> Result<Controller> {
+        let Settings { namespace, identity, pull_secrets, .. } = settings.clone();
+        let Telling { fence, metrics, traces } = with;
         let (changed, mut watches) = (Arc::new(Notify::new()), JoinSet::new());
         let mut feed = Feed { changed: changed.clone(), watches: &mut watches };
         let ours = watcher::Config::default().labels(SHIM_LABEL);
@@ -96,6 +105,7 @@ impl Controller {
             namespace,
             fence,
             metrics,
+            traces,
             pull_secrets,
             recent: Recent::default(),
             handlers: Handlers::default(),
