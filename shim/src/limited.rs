@@ -1,8 +1,10 @@
 //! A program of ours, run with a limit of time, and ended when nobody wants its result any more.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,7 +63,7 @@ pub(crate) fn run_on_own_streams(
     abort: &Abort,
     started: &dyn Fn(u32),
 ) -> Result<Ended, String> {
-    let name = command.get_program().to_string_lossy().into_owned();
+    let name = name(command.get_program());
     let failed = |e: std::io::Error| format!("cannot run {name}: {e}");
     dies_with_us(&mut command);
     let mut child = command.spawn().map_err(failed)?;
@@ -77,6 +79,13 @@ pub(crate) fn run_on_own_streams(
     let status = child.wait().map_err(failed)?;
     ended.map_err(|how| format!("{name} {how}"))?;
     Ok(Ended { status, said: String::from_utf8_lossy(&said).into_owned() })
+}
+
+/// A program that is run by a descriptor has the name that it was opened by.
+fn name(program: &OsStr) -> String {
+    let path = Path::new(program);
+    let opened = path.starts_with("/proc/self/fd").then(|| std::fs::read_link(path).ok()).flatten();
+    opened.unwrap_or_else(|| path.into()).display().to_string()
 }
 
 fn attend(

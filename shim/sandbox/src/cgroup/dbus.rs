@@ -31,6 +31,8 @@ pub(super) enum Value {
     Numbers(Vec<u32>),
     /// `ay`
     Bytes(Vec<u8>),
+    /// `a(ss)`
+    Pairs(Vec<(String, String)>),
     /// `a(sv)`
     Properties(Vec<(&'static str, Value)>),
     /// `a(sa(sv))`, empty: the auxiliary units of `StartTransientUnit`.
@@ -49,6 +51,7 @@ impl Value {
             Value::Number(_) => "t",
             Value::Numbers(_) => "au",
             Value::Bytes(_) => "ay",
+            Value::Pairs(_) => "a(ss)",
             Value::Properties(_) => "a(sv)",
             Value::NoUnits => "a(sa(sv))",
         }
@@ -243,6 +246,7 @@ mod tests {
             ("AllowedCPUs", Value::Bytes(vec![3, 0, 1])),
             ("Delegate", Value::Flag(true)),
             ("TasksMax", Value::Number(7)),
+            ("DeviceAllow", Value::Pairs(vec![("char-*".into(), "m".into())])),
         ])
     }
 

@@ -117,7 +117,7 @@ fn program(rules: &[LinuxDeviceCgroup]) -> Vec<Instruction> {
     out
 }
 
-fn access_bits(rule: &LinuxDeviceCgroup) -> i32 {
+pub(super) fn access_bits(rule: &LinuxDeviceCgroup) -> i32 {
     let access = rule.access().as_deref().unwrap_or("rwm");
     let bit = |c, bit| if access.contains(c) { bit } else { 0 };
     bit('m', 1) | bit('r', 2) | bit('w', 4)

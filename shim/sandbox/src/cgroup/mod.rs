@@ -18,6 +18,7 @@ use wherry_core::plan;
 use crate::error::Doing;
 use crate::{Error, Result};
 
+mod allowed;
 mod dbus;
 mod devices;
 mod hierarchy;
@@ -99,7 +100,8 @@ impl Cgroup {
             }
         }
         let name = unit.as_ref().map(|u| u.unit.clone());
-        let placeholder = unit.map(|u| systemd::start(&u, hierarchies, &resources)).transpose()?;
+        let placeholder = unit.map(|u| systemd::start(&u, hierarchies, &resources, &plan.devices));
+        let placeholder = placeholder.transpose()?;
         if placeholder.is_some() {
             folders.extend(hierarchies.watched_by_systemd(&path));
         }
@@ -181,7 +183,9 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Changes what is named and leaves the rest.
+    /// Changes what is named and leaves the rest. Devices stay as they were: whoever updates a limit sends the rules of
+    /// the spec along, without those that every container has, and means nothing by it (runc 1.5.2 `update.go`,
+    /// `SkipDevices`).
     pub fn update(&self, resources: &LinuxResources) -> Result<()> {
         let resources = &self.whole_bandwidth(resources)?;
         if let Some(unit) = &self.locator.unit {
@@ -193,10 +197,7 @@ impl Cgroup {
             let held = |c: &str| self.folder(c).is_some();
             self.apply(&v1::settings(resources, held)?)?;
         }
-        match resources.devices() {
-            Some(devices) if !devices.is_empty() => self.limit_devices(devices),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Quota and period are one value in v2 and for systemd: the half that is not named is as it was

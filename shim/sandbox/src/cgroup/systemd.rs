@@ -6,8 +6,9 @@
 
 use std::path::PathBuf;
 
-use oci_spec::runtime::LinuxResources;
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
 
+use super::allowed::{self, Allowed};
 use super::dbus::{Bus, Value};
 use super::{Hierarchies, v2};
 use crate::error::Doing;
@@ -70,6 +71,7 @@ pub(super) fn start(
     scope: &Scope,
     hierarchies: &Hierarchies,
     resources: &LinuxResources,
+    rules: &[LinuxDeviceCgroup],
 ) -> Result<Placeholder> {
     let doing = || format!("asking systemd for the scope {} (linux.cgroupsPath)", scope.unit);
     let placeholder = Placeholder::start()?;
@@ -88,6 +90,9 @@ pub(super) fn start(
     ];
     if matches!(hierarchies, Hierarchies::Unified(_)) {
         properties.push(("IOAccounting", Value::Flag(true)));
+    }
+    if !rules.is_empty() {
+        properties.extend(devices(allowed::by(rules)));
     }
     properties.extend(limits(hierarchies, resources)?);
     let body = [
@@ -184,6 +189,15 @@ fn legacy(resources: &LinuxResources) -> Properties {
         out.push(("TasksMax", number(pids)));
     }
     out
+}
+
+fn devices(allowed: Allowed) -> Properties {
+    match allowed {
+        Allowed::Everything => vec![("DevicePolicy", Value::text("auto"))],
+        Allowed::Only(all) => {
+            vec![("DevicePolicy", Value::text("strict")), ("DeviceAllow", Value::Pairs(all))]
+        }
+    }
 }
 
 fn bandwidth(quota: Option<u64>, period: Option<u64>) -> Properties {

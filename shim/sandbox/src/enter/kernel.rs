@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::LinuxNamespaceType as Kind;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use wherry_core::plan;
 
 use super::root::Root;
@@ -75,21 +76,34 @@ pub(super) fn set_names(sandbox: &plan::Sandbox) -> Result<()> {
 
 /// `/proc/sys` shows the namespaces of whoever opens it, so either procfs does: the container's is
 /// writable also where the node's is not (a node that is a container itself), and is not yet
-/// read-only; the host's is there when the container has none.
+/// read-only; without one there is a new one for it, or the host's.
 pub(super) fn set_sysctls(sandbox: &plan::Sandbox, host: &Host, root: Option<&Root>) -> Result<()> {
     if sandbox.sysctl.is_empty() {
         return Ok(());
     }
-    let own = root.and_then(|root| own_settings(root).ok());
+    let own = root.and_then(|root| own_settings(root).ok()).or_else(|| new_settings().ok());
     write_all(own.as_ref().unwrap_or(&host.proc_sys), &sandbox.sysctl)
 }
 
 /// In the namespaces of this thread.
 pub(crate) fn write_sysctls(sysctl: &BTreeMap<String, String>) -> Result<()> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let settings =
-        rustix::fs::open("/proc/sys", flags, Mode::empty()).doing(|| "opening /proc/sys".into())?;
+    let settings = match new_settings() {
+        Ok(settings) => settings,
+        // In a user namespace that may mount no procfs.
+        Err(_) => rustix::fs::open("/proc/sys", FOLDER, Mode::empty())
+            .doing(|| "opening /proc/sys".into())?,
+    };
     write_all(&settings, sysctl)
+}
+
+const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// `/proc/sys` of a procfs that is mounted nowhere: writable also where the node's is not.
+fn new_settings() -> rustix::io::Result<OwnedFd> {
+    let fs = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(&fs)?;
+    let mounted = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NOSUID)?;
+    rustix::fs::openat(&mounted, "sys", FOLDER, Mode::empty())
 }
 
 fn write_all(settings: &OwnedFd, sysctl: &BTreeMap<String, String>) -> Result<()> {

@@ -82,7 +82,16 @@ fn bind(mount: &Mount, tree: &OwnedFd, root: &Root) -> Result<()> {
     })?;
     let destination = open_or_make(&root.folder, &mount.destination, missing)?;
     keep_procfs(mount, &destination, Some(tree))?;
-    attach(tree, &destination).doing(|| format!("binding mounts {to}"))
+    attach(tree, &destination).map_err(|errno| {
+        let is_folder = |mode| FileType::from_raw_mode(mode) == FileType::Directory;
+        let there = rustix::fs::fstat(&destination).map(|there| is_folder(there.st_mode));
+        let hint = match (is_folder(stat.st_mode), there) {
+            (true, Ok(false)) => " (a folder cannot be mounted on a file)",
+            (false, Ok(true)) => " (a file cannot be mounted on a folder)",
+            _ => "",
+        };
+        Error::System { doing: format!("binding mounts {to}{hint}"), source: errno.into() }
+    })
 }
 
 /// What programs replace in procfs to show a container's own numbers (lxcfs), as runc's

@@ -184,8 +184,7 @@ pub(super) fn mv(call: &Call<'_>) -> Outcome {
                 status = call.complain(format!("can't rename '{source}': {}", sentence(&error)));
                 continue;
             }
-            // Between two volumes a file can only be copied.
-            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            Err(error) if crosses_volumes(&error) => {
                 let how = How {
                     recursive: true,
                     links: true,
@@ -210,6 +209,14 @@ pub(super) fn mv(call: &Call<'_>) -> Outcome {
         }
     }
     Ok(status)
+}
+
+/// Between two volumes a file can only be copied. wasmtime-wasi 48 has no word for EXDEV, and says EIO; whatever else
+/// that is, the copy meets it again.
+fn crosses_volumes(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::CrossesDevices
+        || cfg!(target_os = "wasi")
+            && error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 pub(super) fn install(call: &Call<'_>) -> Outcome {

@@ -49,6 +49,13 @@ impl Writer {
             }
             Value::Numbers(all) => self.array(4, |out| all.iter().for_each(|n| out.number(*n))),
             Value::Bytes(all) => self.array(1, |out| out.0.extend(all)),
+            Value::Pairs(all) => self.array(8, |out| {
+                for (one, other) in all {
+                    out.pad(8);
+                    out.text(one);
+                    out.text(other);
+                }
+            }),
             Value::Properties(all) => self.array(8, |out| {
                 for (key, value) in all {
                     out.pad(8);
