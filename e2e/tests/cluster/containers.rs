@@ -11,6 +11,7 @@ use crate::pod::{Pod, containers, each, of, script};
 pub(crate) const CASES: &[Case<Cluster>] = &[
     ("containers_of_a_pod_share_its_network_and_volumes", For::Any, share),
     ("a_native_sidecar_works_beside_a_wasm_container", For::Any, mixed),
+    ("a_device_that_nobody_gave_is_not_opened", For::Any, devices),
     ("init_containers_run_one_after_another_before_the_others", For::Any, init),
     ("an_init_container_that_fails_fails_the_pod", For::Any, init_fails),
     ("a_restartable_init_container_serves_the_others_and_ends_after_them", For::Wherry, sidecar),
@@ -72,6 +73,33 @@ fn mixed(c: &Cluster) -> Result<()> {
         let output =
             pod.cluster.ask(&["exec", &pod.name, "-c", "side", "--", "cat", "/proc/1/comm"])?;
         ensure!(output == "sleep", "{output:?}");
+        Ok(())
+    })
+}
+
+/// systemd writes the rules of all groups of a pod when one of them has some.
+fn devices(c: &Cluster) -> Result<()> {
+    for node in &c.nodes {
+        node.ask(&["sh", "-c", "[ -e /var/tmp/loop ] || mknod /var/tmp/loop c 10 237"])?;
+    }
+    let mounts = json!([{ "name": "device", "mountPath": "/loop" }]);
+    let pod = containers(json!([
+        { "name": "main", "image": c.toolbox()?, "args": ["sleep", "1000"], "volumeMounts": mounts },
+        { "name": "side", "image": c.native()?, "args": ["sleep", "1000"], "volumeMounts": mounts },
+    ]));
+    let pod = pod.spec(json!({ "volumes": [
+        { "name": "device", "hostPath": { "path": "/var/tmp/loop", "type": "CharDevice" }},
+    ]}));
+    each(c, &pod, |pod| {
+        pod.ready()?;
+        pod.node.ask(&["sh", "-c", "[ ! -d /run/systemd/system ] || systemctl daemon-reload"])?;
+        for container in ["main", "side"] {
+            let words = ["exec", &pod.name, "-c", container, "--", "head", "-c", "1", "/loop"];
+            let output = pod.cluster.kubectl(&words, "")?;
+            ensure!(output.stderr.contains("Operation not permitted"), "{container}: {output}");
+        }
+        let words = ["exec", &pod.name, "-c", "main", "--", "head", "-c", "1", "/dev/zero"];
+        ensure!(pod.cluster.ask(&words)? == "\0");
         Ok(())
     })
 }

@@ -238,6 +238,9 @@ fn resize(c: &Cluster) -> Result<()> {
         ensure!(limit.trim() == (96 << 20).to_string(), "{limit}");
         let quota = main.cgroup_file("cpu", "cpu.cfs_quota_us", "cpu.max")?;
         ensure!(quota.trim().starts_with("30000"), "{quota}");
+        // And what it could use, it still can.
+        let zeros = pod.done(&["head", "-c", "4", "/dev/zero"])?;
+        ensure!(zeros == "\0\0\0\0", "{zeros:?}");
         Ok(())
     })
 }

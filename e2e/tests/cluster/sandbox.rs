@@ -23,6 +23,7 @@ pub(crate) const CASES: &[Case<Cluster>] = &[
     ("names_are_what_the_pod_says", For::Any, names),
     ("a_host_alias_is_resolved", For::Any, alias),
     ("sysctls_are_the_pods", For::Any, sysctls),
+    ("a_sandbox_of_the_shims_own_has_the_pods_settings", For::Wherry, own_sandbox),
     ("the_pods_own_limits_hold_its_containers", For::Any, pod_limits),
     ("a_runtime_class_has_overhead_and_chooses_nodes", For::Any, class),
     ("pod_security_restricted_is_accepted", For::Any, restricted),
@@ -55,13 +56,17 @@ fn small(c: &Cluster) -> Result<()> {
     })
 }
 
-/// With `sandboxer = "shim"`, which containerd 2.x has.
-fn no_process(c: &Cluster) -> Result<()> {
+/// A class of its own for the handler with `sandboxer = "shim"`, which containerd 2.x has.
+fn sandboxed<'a>(c: &'a Cluster, name: &str) -> Result<Object<'a>> {
     let class = json!({
         "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass",
-        "metadata": { "name": "wherry-sandbox" }, "handler": "wherry-sandbox",
+        "metadata": { "name": name }, "handler": "wherry-sandbox",
     });
-    let _class = Object::new(c, class)?;
+    Object::new(c, class)
+}
+
+fn no_process(c: &Cluster) -> Result<()> {
+    let _class = sandboxed(c, "wherry-sandbox")?;
     let pod = containers(json!([
         { "name": "main", "image": c.guest("http-p2")?,
           "readinessProbe": { "httpGet": { "path": "/", "port": 8080 }, "periodSeconds": 1 }},
@@ -250,6 +255,41 @@ fn sysctls(c: &Cluster) -> Result<()> {
         ensure!(pod.cluster.ask(&words)? == "79\n1\n1234");
         Ok(())
     })
+}
+
+/// With no process of the pod, with one for shared processes, and with one for users of its own.
+fn own_sandbox(c: &Cluster) -> Result<()> {
+    let _class = sandboxed(c, "wherry-sandbox-settings")?;
+    let set = json!([
+        { "name": "kernel.shm_rmid_forced", "value": "1" },
+        { "name": "net.core.somaxconn", "value": "1234" },
+    ]);
+    for more in [json!({}), json!({ "shareProcessNamespace": true }), json!({ "hostUsers": false })]
+    {
+        let pod = containers(json!([
+            { "name": "main", "image": c.guest("sleep")? },
+            { "name": "looks", "image": c.native()?, "args": ["sleep", "1000"] },
+        ]));
+        let pod = pod.spec(json!({
+            "runtimeClassName": "wherry-sandbox-settings", "securityContext": { "sysctls": set },
+        }));
+        let pod = pod.spec(more.clone()).on(c, c.node("new"))?;
+        pod.ready()?;
+        let words = [
+            "exec",
+            &pod.name,
+            "-c",
+            "looks",
+            "--",
+            "cat",
+            "/proc/sys/kernel/shm_rmid_forced",
+            "/proc/sys/net/core/somaxconn",
+        ];
+        ensure!(c.ask(&words)? == "1\n1234", "{more}");
+        pod.delete()?;
+        pod.gone()?;
+    }
+    Ok(())
 }
 
 fn pod_limits(c: &Cluster) -> Result<()> {

@@ -21,6 +21,7 @@ pub(crate) const CASES: &[Case] = &[
     ("wasmbox_command_lines_do_what_they_do_in_busybox", For::Any, command_lines),
     ("wasmbox_is_what_it_is_called", For::Any, names),
     ("wasmbox_says_that_it_has_no_such_applet", For::Wherry, no_applet),
+    ("wasmbox_moves_between_volumes", For::Any, moves),
     ("wasmbox_exit_codes_come_through", For::Any, exit_codes),
     ("wasmbox_begins_in_the_working_directory", For::Any, working_directory),
     ("wasmbox_environment_is_in_its_order", For::Any, environment),
@@ -341,6 +342,12 @@ fn sleeps(world: &World) -> Result<()> {
     ensure!(task.wait(RUN)? == 137);
     task.delete()?;
     Ok(())
+}
+
+fn moves(world: &World) -> Result<()> {
+    let line = "cd /dev/shm; echo 1 > a; mkdir -p d/e; echo 2 > d/e/f; mv a /tmp/b && mv d /tmp && \
+                cat /tmp/b /tmp/d/e/f; ls /dev/shm; mv /tmp/none /dev/shm 2>/dev/null || echo none";
+    is(world.tool(&["sh", "-c", line])?.run(&world.containerd)?, 0, "1\n2\nnone\n", "")
 }
 
 fn refusals(world: &World) -> Result<()> {
