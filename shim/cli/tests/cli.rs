@@ -319,3 +319,56 @@ fn fleet_is_another_program_beside_this_one_or_in_the_path() {
         exit status: 3"#]]
     .assert_eq(&told(&elsewhere));
 }
+
+/// A node is a PID namespace with a process that has containerd's name, `$1` a folder, `$2` this program. Its debug pods
+/// have a root of their own and the node's at `/host`: one with the node's processes, one with its own.
+const NODE: &str = r#"
+cd "$1"
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /var/lib
+mkfifo up hold
+./containerd --address /run/c.sock &
+read ready < up
+"$2" doctor --json > node || true
+for kind in --mount --mount\ --pid\ --fork; do
+  unshare $kind sh -ec '
+    mount -t tmpfs tmpfs pod
+    mkdir pod/host pod/proc
+    ln -s host/lib host/lib64 host/usr pod/
+    mount --rbind / pod/host
+    mount -t proc proc pod/proc
+    exec chroot pod "/host$2" doctor --json --root /host' sh "$@" > "seen${kind#--mount}" || true
+done
+"#;
+
+#[test]
+fn doctor_finds_in_a_debug_pod_what_it_finds_on_the_node() {
+    let rig = Rig::new();
+    let daemon = rig.file("containerd", b"#!/bin/sh\necho > up\nread end < hold\n");
+    fs::set_permissions(&daemon, fs::Permissions::from_mode(0o755)).expect("a program");
+    fs::create_dir(rig.dir.path().join("pod")).expect("a folder");
+    let node = ["--pid", "--fork", "--kill-child", "--mount", "--propagation", "private"];
+    let ran = Command::new("unshare")
+        .args(node)
+        .args(["--mount-proc", "sh", "-ec", NODE, "sh"])
+        .args([rig.dir.path(), Path::new(env!("CARGO_BIN_EXE_wherry"))])
+        .stdin(Stdio::null())
+        .output()
+        .expect("unshare (util-linux)");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let said = String::from_utf8_lossy(&ran.stderr);
+    let found = |name: &str| fs::read_to_string(rig.dir.path().join(name)).expect("findings");
+    assert!(found("node").contains("does not answer"), "{} {said}", found("node"));
+    assert_eq!(found("seen"), found("node"), "{said}");
+    assert_eq!(found("seen --pid --fork"), found("node"), "{said}");
+}
+
+#[test]
+fn doctor_says_what_a_root_that_is_no_node_lacks() {
+    let rig = Rig::new();
+    let root = rig.dir.path().display().to_string();
+    check(&rig.told(&["doctor", "--root", &root]).replace(&root, "DIR"), expect![[r#"
+        wherry: DIR is not the root of the first process here, and has no /proc: in a pod, mount the node's / there and set hostPID: true (kubectl debug node/NODE --profile=sysadmin does)
+        exit 1
+    "#]]);
+}

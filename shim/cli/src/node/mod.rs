@@ -50,6 +50,11 @@ impl Process {
         Process::read(procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?)
     }
 
+    /// This one, which has another pid in a `/proc` of another PID namespace.
+    pub(crate) fn this() -> Option<Process> {
+        Process::read(procfs::process::Process::myself().ok()?)
+    }
+
     pub(crate) fn words(&self) -> Vec<String> {
         self.inner.cmdline().unwrap_or_default()
     }

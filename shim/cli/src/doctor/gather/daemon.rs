@@ -22,7 +22,7 @@ const ADDRESS: &str = "/run/containerd/containerd.sock";
 const GRAIN: Duration = Duration::from_secs(2);
 
 pub(super) fn find(what: &Doctor) -> anyhow::Result<Search> {
-    let me = Process::of(std::process::id()).and_then(|me| me.namespace("mnt"));
+    let me = Process::this().and_then(|me| me.namespace("mnt"));
     // Others have other files at the same paths.
     let is_one =
         |process: &Process| process.stat.comm == "containerd" && process.namespace("mnt") == me;

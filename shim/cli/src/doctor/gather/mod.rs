@@ -5,28 +5,22 @@ mod daemon;
 mod kernel;
 mod programs;
 mod remains;
+mod root;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use anyhow::Context;
 use wherry_core::spec::Options;
 
+pub(super) use self::root::enter;
 use super::containerd::Handler;
 use super::facts::{Containerd, Facts, Search};
 use crate::args::Doctor;
 
 /// How long any program may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Makes the node's file system ours: from here on all paths are of the node.
-pub(super) fn enter(root: &Path) -> anyhow::Result<()> {
-    rustix::process::chroot(root)
-        .and_then(|()| rustix::process::chdir("/"))
-        .with_context(|| format!("can't enter {}", root.display()))
-}
 
 pub(super) fn facts(what: &Doctor) -> anyhow::Result<Facts> {
     let containerd = daemon::find(what)?;
