@@ -29,6 +29,7 @@ pub(crate) const CASES: &[Case] = &[
     ("doctor_names_a_shim_that_containerd_does_not_find", For::Wherry, no_shim),
     ("doctor_names_programs_that_do_not_belong_together", For::Wherry, programs),
     ("doctor_names_a_cache_that_cannot_be_trusted", For::Wherry, untrusted_cache),
+    ("doctor_names_a_cache_that_takes_no_more", For::Wherry, shut_cache),
     ("doctor_removes_damaged_code_and_says_so", For::Wherry, damaged_cache),
     ("doctor_names_what_is_left_of_containers", For::Wherry, leftovers),
     ("doctor_names_a_shim_that_lost_its_container", For::Wherry, lost_shim),
@@ -264,6 +265,31 @@ fn untrusted_cache(world: &World) -> Result<()> {
     let findings = Findings::of(&node)?;
     findings.has("cache", "fail", "is writable by others")?;
     findings.only(&["cache"])
+}
+
+/// What is compiled would start, and nothing else would.
+fn shut_cache(world: &World) -> Result<()> {
+    let node = good_node(world)?;
+    let on_cache = |words: &[&str]| {
+        let mut command = node.place.command(words[0]);
+        command.args(&words[1..]).arg("/var/lib/wherry/cache");
+        command::run(&mut command, b"", COMMAND)?.ok()
+    };
+    fs::create_dir(cache(&node))?;
+    let file_systems = [
+        ("ro,mode=700", "read-only"),
+        ("nr_inodes=1,mode=700", "no more files"),
+        ("size=4k,mode=700", "full"),
+    ];
+    for (options, words) in file_systems {
+        on_cache(&["mount", "-t", "tmpfs", "-o", options, "tmpfs"])?;
+        let findings = Findings::of(&node);
+        on_cache(&["umount"])?;
+        let findings = findings?;
+        findings.has("cache", "fail", words)?;
+        findings.only(&["cache"])?;
+    }
+    Findings::of(&node)?.has("cache", "ok", "0 sound").map(drop)
 }
 
 fn damaged_cache(world: &World) -> Result<()> {

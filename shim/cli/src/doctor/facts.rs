@@ -136,6 +136,18 @@ pub(super) struct Cache {
     pub(super) dir: PathBuf,
     pub(super) max_bytes: u64,
     pub(super) state: CacheState,
+    /// Of the file system that it is on, or will be; none if that can't be told.
+    pub(super) room: Option<Room>,
+}
+
+/// What statvfs(3) tells of a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Room {
+    pub(super) read_only: bool,
+    /// None where there is no limit.
+    pub(super) bytes: Option<u64>,
+    /// How many files and folders more there may be; none where they are not counted.
+    pub(super) inodes: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -147,7 +159,6 @@ pub(super) enum CacheState {
         entries: usize,
         bytes: u64,
         damaged: Vec<String>,
-        free_bytes: u64,
     },
 }
 

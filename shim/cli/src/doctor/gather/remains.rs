@@ -5,10 +5,11 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::StatVfsMountFlags;
 use wherry_core::spec::Options;
 
 use crate::doctor::containerd::Config;
-use crate::doctor::facts::{Cache, CacheState, Containerd, Leftovers};
+use crate::doctor::facts::{Cache, CacheState, Containerd, Leftovers, Room};
 use crate::node::bundle::Bundle;
 use crate::node::shim::{self, BUNDLES, Shim};
 use crate::node::{self, Process};
@@ -30,8 +31,21 @@ pub(super) fn caches(options: &[Options]) -> Vec<Cache> {
         dir: dir.to_owned(),
         max_bytes,
         state: if dir.exists() { state(dir, max_bytes) } else { CacheState::Absent },
+        room: room(dir),
     };
     dirs.into_iter().map(look).collect()
+}
+
+/// Of the folder, or of the one in which it would be made.
+fn room(dir: &Path) -> Option<Room> {
+    let there = dir.ancestors().find(|folder| folder.exists())?;
+    let told = rustix::fs::statvfs(there).ok()?;
+    // Nothing counted is no limit: of bytes in a tmpfs with `size=0`, of files in btrfs.
+    Some(Room {
+        read_only: told.f_flag.contains(StatVfsMountFlags::RDONLY),
+        bytes: (told.f_blocks > 0).then(|| told.f_bavail.saturating_mul(told.f_frsize)),
+        inodes: (told.f_files > 0).then_some(told.f_favail),
+    })
 }
 
 fn state(dir: &Path, max_bytes: u64) -> CacheState {
@@ -39,12 +53,10 @@ fn state(dir: &Path, max_bytes: u64) -> CacheState {
         let cache = wherry_cache::Cache::open(dir, max_bytes)?;
         let verified = cache.verify()?;
         let bytes = cache.list()?.iter().map(|entry| entry.bytes).sum();
-        let free = rustix::fs::statvfs(dir);
         Ok(CacheState::Seen {
             entries: verified.sound + verified.unsound.len(),
             bytes,
             damaged: verified.unsound.iter().map(|(_, digest)| digest.to_string()).collect(),
-            free_bytes: free.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
         })
     };
     seen().unwrap_or_else(|error| CacheState::Unusable(told(&error)))

@@ -4,10 +4,16 @@ use std::path::PathBuf;
 
 use super::Finding;
 use crate::cache::size;
-use crate::doctor::facts::{Cache, CacheState, Leftovers};
+use crate::doctor::facts::{Cache, CacheState, Leftovers, Room};
 
 /// Room for a few large programs.
 const FREE: u64 = 512 << 20;
+
+/// The code of the smallest programs has room in this.
+const LEAST: u64 = 64 << 10;
+
+/// What a program takes: a folder of its engine, its lock, its code, and what is known of it.
+const FILES: u64 = 4;
 
 /// How many of a kind are named.
 const NAMED: usize = 5;
@@ -15,43 +21,68 @@ const NAMED: usize = 5;
 pub(super) fn cache(cache: &Cache) -> Finding {
     let dir = cache.dir.display();
     let check = "cache";
-    let (entries, bytes, damaged, free) = match &cache.state {
-        CacheState::Absent => {
-            return Finding::ok(check, format!("{dir} is not there yet: nothing was compiled"));
-        }
-        CacheState::Unusable(why) => {
-            return Finding::fail(
-                check,
-                format!("{why}: no Wasm container starts"),
-                format!(
-                    "chown root: {dir} && chmod 0700 {dir}, or rm -r {dir}: it is filled again"
-                ),
-            );
-        }
-        CacheState::Seen { entries, bytes, damaged, free_bytes } => {
-            (*entries, *bytes, damaged, *free_bytes)
-        }
-    };
-    if !damaged.is_empty() {
-        return Finding::warn(
+    if let CacheState::Unusable(why) = &cache.state {
+        return Finding::fail(
             check,
-            format!(
-                "{dir} had {} damaged of {entries}, which are removed: {}",
-                damaged.len(),
-                named(damaged)
-            ),
-            "nothing: they are compiled again when they are wanted. If it happens again, look at the disk (dmesg)",
+            format!("{why}: no Wasm container starts"),
+            format!("chown root: {dir} && chmod 0700 {dir}, or rm -r {dir}: it is filled again"),
         );
     }
-    if free < FREE {
+    if let Some((why, todo)) = cache.room.as_ref().and_then(shut) {
+        return Finding::fail(
+            check,
+            format!("{dir} {why}: no program starts that is not compiled yet"),
+            todo,
+        );
+    }
+    let (entries, bytes) = match &cache.state {
+        CacheState::Seen { damaged, entries, .. } if !damaged.is_empty() => {
+            return Finding::warn(
+                check,
+                format!(
+                    "{dir} had {} damaged of {entries}, which are removed: {}",
+                    damaged.len(),
+                    named(damaged)
+                ),
+                "nothing: they are compiled again when they are wanted. If it happens again, look at the disk (dmesg)",
+            );
+        }
+        CacheState::Seen { entries, bytes, .. } => (*entries, *bytes),
+        CacheState::Absent | CacheState::Unusable(_) => (0, 0),
+    };
+    if let Some(free) = cache.room.and_then(|room| room.bytes).filter(|free| *free < FREE) {
         return Finding::warn(
             check,
             format!("{dir} has {} of room", size(free)),
             "make room on its disk, or wherry cache prune --max-bytes N",
         );
     }
-    let most = size(cache.max_bytes);
-    Finding::ok(check, format!("{dir}: {entries} sound, {} of {most}", size(bytes)))
+    match cache.state {
+        CacheState::Absent => {
+            Finding::ok(check, format!("{dir} is not there yet: nothing was compiled"))
+        }
+        _ => {
+            let most = size(cache.max_bytes);
+            Finding::ok(check, format!("{dir}: {entries} sound, {} of {most}", size(bytes)))
+        }
+    }
+}
+
+/// Why nothing new can be put there, and what to do.
+fn shut(room: &Room) -> Option<(&'static str, &'static str)> {
+    if room.read_only {
+        let todo = "mount its file system for writing: findmnt -T PATH names it, and dmesg tells whether the kernel \
+                    made it read-only";
+        return Some(("is on a file system that is read-only", todo));
+    }
+    if room.bytes.is_some_and(|bytes| bytes < LEAST) {
+        return Some(("is on a disk that is full", "make room on it (df PATH)"));
+    }
+    let few = room.inodes.is_some_and(|inodes| inodes < FILES);
+    few.then_some((
+        "is on a file system that takes no more files",
+        "remove files from it (df -i PATH), or make it anew with more inodes",
+    ))
 }
 
 pub(super) fn leftovers(left: &Leftovers) -> Vec<Finding> {

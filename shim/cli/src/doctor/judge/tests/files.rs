@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use expect_test::expect;
 
 use super::check;
-use crate::doctor::facts::{CacheState, Facts, Installed, Leftovers, Program};
+use crate::doctor::facts::{CacheState, Facts, Installed, Leftovers, Program, Room};
 
 #[test]
 fn programs_that_do_not_belong_together() {
@@ -63,11 +63,10 @@ fn programs_that_do_not_belong_together() {
 #[test]
 fn a_cache_that_cannot_be_used_or_has_been_damaged() {
     let cache = |state: CacheState| move |facts: &mut Facts| facts.caches[0].state = state;
-    let seen = |damaged: &[&str], free_bytes| CacheState::Seen {
+    let seen = |damaged: &[&str]| CacheState::Seen {
         entries: 9,
         bytes: 1 << 20,
         damaged: damaged.iter().map(|one| (*one).to_owned()).collect(),
-        free_bytes,
     };
     check(
         cache(CacheState::Absent),
@@ -84,20 +83,75 @@ fn a_cache_that_cannot_be_used_or_has_been_damaged() {
         "#]],
     );
     check(
-        cache(seen(&["a", "b", "c", "d", "e", "f"], 9 << 30)),
+        cache(seen(&["a", "b", "c", "d", "e", "f"])),
         expect![[r#"
         warn  cache                   /var/lib/wherry/cache had 6 damaged of 9, which are removed: a, b, c, d, e and 1 more
                                       → nothing: they are compiled again when they are wanted. If it happens again, look at the disk (dmesg)
         nothing failed, 1 to look at
     "#]],
     );
+}
+
+/// What is compiled starts all the same, and what is not does not.
+#[test]
+fn a_cache_that_takes_no_more() {
+    let room = |edit: fn(&mut Room)| {
+        move |facts: &mut Facts| facts.caches[0].room.iter_mut().for_each(edit)
+    };
     check(
-        cache(seen(&[], 1 << 20)),
+        room(|room| room.bytes = Some(1 << 20)),
         expect![[r#"
         warn  cache                   /var/lib/wherry/cache has 1.0 MiB of room
                                       → make room on its disk, or wherry cache prune --max-bytes N
         nothing failed, 1 to look at
     "#]],
+    );
+    check(
+        room(|room| (room.bytes, room.inodes) = (None, None)),
+        expect![[r#"
+        all is well
+    "#]],
+    );
+    check(
+        room(|room| room.inodes = Some(4)),
+        expect![[r#"
+        all is well
+    "#]],
+    );
+    check(
+        room(|room| room.read_only = true),
+        expect![[r#"
+        fail  cache                   /var/lib/wherry/cache is on a file system that is read-only: no program starts that is not compiled yet
+                                      → mount its file system for writing: findmnt -T PATH names it, and dmesg tells whether the kernel made it read-only
+        1 failed
+    "#]],
+    );
+    check(
+        room(|room| room.bytes = Some(4096)),
+        expect![[r#"
+        fail  cache                   /var/lib/wherry/cache is on a disk that is full: no program starts that is not compiled yet
+                                      → make room on it (df PATH)
+        1 failed
+    "#]],
+    );
+    check(
+        room(|room| room.inodes = Some(0)),
+        expect![[r#"
+        fail  cache                   /var/lib/wherry/cache is on a file system that takes no more files: no program starts that is not compiled yet
+                                      → remove files from it (df -i PATH), or make it anew with more inodes
+        1 failed
+    "#]],
+    );
+    check(
+        |facts| {
+            facts.caches[0].state = CacheState::Absent;
+            room(|room| room.read_only = true)(facts);
+        },
+        expect![[r#"
+            fail  cache                   /var/lib/wherry/cache is on a file system that is read-only: no program starts that is not compiled yet
+                                          → mount its file system for writing: findmnt -T PATH names it, and dmesg tells whether the kernel made it read-only
+            1 failed
+        "#]],
     );
 }
 

@@ -30,12 +30,8 @@ fn node() -> Facts {
         caches: vec![Cache {
             dir: "/var/lib/wherry/cache".into(),
             max_bytes: 4 << 30,
-            state: CacheState::Seen {
-                entries: 3,
-                bytes: 5 << 20,
-                damaged: Vec::new(),
-                free_bytes: 9 << 30,
-            },
+            state: CacheState::Seen { entries: 3, bytes: 5 << 20, damaged: Vec::new() },
+            room: Some(Room { read_only: false, bytes: Some(9 << 30), inodes: Some(1 << 20) }),
         }],
         leftovers: Leftovers::default(),
     }
