@@ -173,6 +173,8 @@ pub(super) struct Leftovers {
     pub(super) processes: Vec<(i32, String)>,
     pub(super) mounts: Vec<PathBuf>,
     pub(super) cgroups: Vec<PathBuf>,
-    /// Sockets of shims that nobody listens on.
+    /// Sockets of our shims that nobody listens on: bundles of ours name them.
     pub(super) sockets: Vec<PathBuf>,
+    /// Others of that kind, of whichever runtime: the name is a hash of what nobody remembers any more.
+    pub(super) unknown_sockets: Vec<PathBuf>,
 }

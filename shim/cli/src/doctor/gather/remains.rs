@@ -80,11 +80,12 @@ pub(super) fn leftovers(containerd: &Containerd) -> anyhow::Result<Leftovers> {
 
 impl Leftovers {
     fn is_empty(&self) -> bool {
-        let Leftovers { bundles, shims, processes, mounts, cgroups, sockets } = self;
+        let Leftovers { bundles, shims, processes, mounts, cgroups, sockets, unknown_sockets } =
+            self;
         bundles.is_empty()
             && shims.is_empty()
             && processes.is_empty()
-            && [mounts, cgroups, sockets].iter().all(|paths| paths.is_empty())
+            && [mounts, cgroups, sockets, unknown_sockets].iter().all(|paths| paths.is_empty())
     }
 
     fn and(mut self, other: &Leftovers) -> Leftovers {
@@ -94,6 +95,7 @@ impl Leftovers {
         self.mounts.retain(|one| other.mounts.contains(one));
         self.cgroups.retain(|one| other.cgroups.contains(one));
         self.sockets.retain(|one| other.sockets.contains(one));
+        self.unknown_sockets.retain(|one| other.unknown_sockets.contains(one));
         self
     }
 }
@@ -103,7 +105,7 @@ fn look(containerd: &Containerd, config: &Config) -> anyhow::Result<Leftovers> {
     let shims = shim::among(node::processes()?);
     let folder = config.state.join(BUNDLES);
     let mut left = Leftovers { processes: guests, ..Leftovers::default() };
-    let mut alive = BTreeSet::new();
+    let (mut alive, mut ours) = (BTreeSet::new(), BTreeSet::new());
     for namespace in names(&folder) {
         for bundle in Bundle::all(Path::new("/"), &folder.join(&namespace)) {
             if !bundle.is_ours() || shims.iter().any(|shim| shim.listens_for(&bundle)) {
@@ -113,6 +115,7 @@ fn look(containerd: &Containerd, config: &Config) -> anyhow::Result<Leftovers> {
             let groups = bundle.state.iter().filter_map(|state| state.cgroup.as_ref());
             let paths = groups.flat_map(|groups| &groups.folders).map(|group| group.path.clone());
             left.cgroups.extend(paths.filter(|path| path.exists()));
+            ours.extend(bundle.socket);
             left.bundles.push((namespace.clone(), bundle.id));
         }
     }
@@ -120,7 +123,9 @@ fn look(containerd: &Containerd, config: &Config) -> anyhow::Result<Leftovers> {
     let unknown = |shim: &&Shim| shim.containerd == containerd.address && !shim.is_wanted();
     left.shims =
         shims.iter().filter(unknown).map(|shim| (shim.process.pid, shim.id.clone())).collect();
-    left.sockets = dead_sockets(containerd, config);
+    // runc's shim leaves its socket when it is killed, and containerd removes none.
+    (left.sockets, left.unknown_sockets) =
+        dead_sockets(containerd, config).into_iter().partition(|socket| ours.contains(socket));
     Ok(left)
 }
 

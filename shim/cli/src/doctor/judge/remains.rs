@@ -138,7 +138,17 @@ pub(super) fn leftovers(left: &Leftovers) -> Vec<Finding> {
     if findings.is_empty() {
         findings.push(Finding::ok("leftovers", "nothing is left of containers that are gone"));
     }
+    findings.extend(unknown_sockets(&left.unknown_sockets));
     findings
+}
+
+/// They may be runc's, and hold nothing but their names.
+fn unknown_sockets(sockets: &[PathBuf]) -> Option<Finding> {
+    let sockets: Vec<String> = sockets.iter().map(|socket| socket.display().to_string()).collect();
+    let what =
+        "for information: sockets on which no shim listens, of whichever runtime; they do no harm";
+    let found = || Finding::ok("sockets.unknown", format!("{what}: {}", named(&sockets)));
+    (!sockets.is_empty()).then(found)
 }
 
 /// The first few, and how many more.
