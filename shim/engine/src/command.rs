@@ -21,14 +21,25 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) async fn run(&mut self, reasons: &Reasons) -> Exit {
         match self {
-            Command::Start { store, pre } => Exit::of(start(store, pre).await, reasons),
-            Command::CallModule { store, pre, call } => {
-                Exit::of(call.run(store, pre).await, reasons)
+            Command::Start { store, pre } => {
+                let end = start(store, pre).await;
+                Exit::of(store.data().memory.explain(end), reasons)
             }
-            Command::Run2 { store, pre } => run_result(run2(store, pre).await, reasons),
-            Command::Run3 { store, pre } => run_result(run3(store, pre).await, reasons),
+            Command::CallModule { store, pre, call } => {
+                let end = call.run(store, pre).await;
+                Exit::of(store.data().memory.explain(end), reasons)
+            }
+            Command::Run2 { store, pre } => {
+                let end = run2(store, pre).await;
+                run_result(store.data().memory.explain(end), reasons)
+            }
+            Command::Run3 { store, pre } => {
+                let end = run3(store, pre).await;
+                run_result(store.data().memory.explain(end), reasons)
+            }
             Command::CallComponent { store, pre, call } => {
-                run_result(call.run(store, pre).await, reasons)
+                let end = call.run(store, pre).await;
+                run_result(store.data().memory.explain(end), reasons)
             }
         }
     }

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use wasmtime::Trap;
 use wasmtime_wasi::I32Exit;
 
+use crate::limits::Refused;
+
 /// The status a guest's process ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit(u8);
@@ -37,19 +39,27 @@ impl Exit {
         let Err(error) = result else { return Exit::SUCCESS };
         if let Some(I32Exit(status)) = error.downcast_ref() {
             // The operating system keeps the low eight bits, too.
-            return Exit((status & 0xff) as u8);
+            let exit = Exit((status & 0xff) as u8);
+            // Some libraries end so where others trap: a program that could not go on.
+            if let (ABORTED, Some(refused)) = (exit, error.downcast_ref::<Refused>()) {
+                reasons.tell(&format!("the guest aborted\n{refused}"));
+            }
+            return exit;
         }
         reasons.tell(&trap_message(&error));
         ABORTED
     }
 }
 
-/// Wasmtime's errors carry the backtrace as context, outermost first.
+/// Wasmtime's errors carry the backtrace as context, outermost first, and ours a refused growth.
 pub(crate) fn trap_message(error: &wasmtime::Error) -> String {
     let mut message = match error.downcast_ref::<Trap>() {
         Some(trap) => format!("the guest trapped: {trap}"),
         None => format!("the guest failed: {}", error.root_cause()),
     };
+    if let Some(refused) = error.downcast_ref::<Refused>() {
+        message.push_str(&format!("\n{refused}"));
+    }
     if let Some(backtrace) = error.downcast_ref::<wasmtime::WasmBacktrace>() {
         message.push('\n');
         message.push_str(backtrace.to_string().trim_end());

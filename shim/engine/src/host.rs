@@ -20,7 +20,7 @@ pub(crate) struct Host {
     http: WasiHttpCtx,
     outgoing: Outgoing,
     table: ResourceTable,
-    memory: Memory,
+    pub(crate) memory: Memory,
 }
 
 impl Host {
@@ -40,7 +40,7 @@ impl Host {
 /// The state of a store that runs a core module.
 pub(crate) struct Preview1 {
     pub(crate) wasi: WasiP1Ctx,
-    memory: Memory,
+    pub(crate) memory: Memory,
 }
 
 impl Preview1 {

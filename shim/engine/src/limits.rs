@@ -1,9 +1,10 @@
 //! The guest's memory within the container's: growth is refused before the kernel kills.
 //!
-//! A refused `memory.grow` is an answer that a program can handle, and one that does not says so
-//! itself (`memory allocation of … bytes failed`). The kernel's answer is SIGKILL. It still comes
-//! for what is not linear memory: files on a tmpfs, for instance.
+//! A refused `memory.grow` is an answer that a program can handle. One that does not may end without
+//! a word, and the reason of its end then names what was refused ([`Refused`]). The kernel's answer
+//! is SIGKILL. It still comes for what is not linear memory: files on a tmpfs, for instance.
 
+use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -41,21 +42,98 @@ impl Budget {
 
     /// Bytes for guests; `None` without a limit.
     pub(crate) fn bytes(&self) -> Option<usize> {
-        let limit = match self.0.file.as_ref().and_then(read_limit) {
-            Some(Limit::None) => return None,
-            Some(Limit::Bytes(bytes)) => bytes,
-            None => self.0.planned?,
-        };
-        let bytes = limit.saturating_sub(HOST_BYTES).saturating_sub(limit / HOST_SHARE);
-        Some(usize::try_from(bytes).unwrap_or(usize::MAX))
+        self.limit().map(for_guests)
     }
 
-    fn take(&self, bytes: usize) -> bool {
-        let limit = self.bytes().unwrap_or(usize::MAX);
-        let enough = |taken: usize| taken.checked_add(bytes).filter(|sum| *sum <= limit);
-        self.0.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enough).is_ok()
+    /// Bytes for the container; `None` without a limit.
+    fn limit(&self) -> Option<u64> {
+        match self.0.file.as_ref().and_then(read_limit) {
+            Some(Limit::None) => None,
+            Some(Limit::Bytes(bytes)) => Some(bytes),
+            None => self.0.planned,
+        }
+    }
+
+    fn take(&self, what: Growing, bytes: usize) -> Result<(), Refused> {
+        let limit = self.limit();
+        let most = limit.map_or(usize::MAX, for_guests);
+        let enough = |taken: usize| taken.checked_add(bytes).filter(|sum| *sum <= most);
+        let taken = self.0.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enough);
+        // Without a limit a sum beyond all addresses is refused, which names no limit of ours.
+        taken.map(drop).map_err(|taken| Refused { what, bytes, taken, most, limit })
     }
 }
+
+/// What of a container's limit is left for guests, in bytes.
+fn for_guests(limit: u64) -> usize {
+    let bytes = limit.saturating_sub(HOST_BYTES).saturating_sub(limit / HOST_SHARE);
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Growing {
+    Memory,
+    Table,
+}
+
+/// A growth that did not fit into the budget: what a program that ends soon after may have died of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refused {
+    what: Growing,
+    bytes: usize,
+    /// What all guests held, and the most that they may, in bytes.
+    taken: usize,
+    most: usize,
+    limit: Option<u64>,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.what {
+            Growing::Memory => "memory",
+            Growing::Table => "for a table",
+        };
+        write!(formatter, "before that it was refused {} more {what}", Size::of(self.bytes))?;
+        let Some(limit) = self.limit else { return Ok(()) };
+        write!(
+            formatter,
+            ": {} of {} for guests were taken; the container's memory limit is {} \
+             (resources.limits.memory, docker --memory)",
+            Size::of(self.taken),
+            Size::of(self.most),
+            Size(limit),
+        )
+    }
+}
+
+/// Bytes as people write limits, to a tenth.
+struct Size(u64);
+
+impl Size {
+    fn of(bytes: usize) -> Size {
+        Size(bytes as u64)
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, name) = match self.0 {
+            0..KIB => return write!(formatter, "{} bytes", self.0),
+            KIB..MIB => (KIB, "KiB"),
+            MIB..GIB => (MIB, "MiB"),
+            GIB.. => (GIB, "GiB"),
+        };
+        let tenths = u128::from(self.0) * 10 / u128::from(unit);
+        match (tenths / 10, tenths % 10) {
+            (whole, 0) => write!(formatter, "{whole} {name}"),
+            (whole, tenth) => write!(formatter, "{whole}.{tenth} {name}"),
+        }
+    }
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
 
 #[derive(Debug, PartialEq, Eq)]
 enum Limit {
@@ -119,11 +197,13 @@ pub(crate) struct Memory {
     /// What is still to be instantiated.
     declared: Declared,
     held: usize,
+    /// The last growth that was.
+    refused: Option<Refused>,
 }
 
 impl Memory {
     pub(crate) fn new(budget: Budget, declared: Declared) -> Memory {
-        Memory { budget, declared, held: 0 }
+        Memory { budget, declared, held: 0, refused: None }
     }
 
     /// What is declared need not be touched: a large memory is not refused for its size.
@@ -132,12 +212,23 @@ impl Memory {
         self.budget.0.taken.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn grow(&mut self, bytes: usize) -> bool {
-        let granted = self.budget.take(bytes);
-        if granted {
-            self.held += bytes;
+    fn grow(&mut self, what: Growing, bytes: usize) -> bool {
+        match self.budget.take(what, bytes) {
+            Ok(()) => self.held += bytes,
+            Err(refused) => {
+                self.refused = Some(refused);
+                return false;
+            }
         }
-        granted
+        true
+    }
+
+    /// The end of this store's guest; if that is a failure, with what had been refused as context.
+    pub(crate) fn explain<T>(&self, end: wasmtime::Result<T>) -> wasmtime::Result<T> {
+        match (end, self.refused) {
+            (Err(error), Some(refused)) => Err(error.context(refused)),
+            (end, _) => end,
+        }
     }
 }
 
@@ -161,7 +252,7 @@ impl ResourceLimiter for Memory {
             return Ok(true);
         }
         // Wasmtime refuses it after us, and what is taken by then would stay taken.
-        Ok(maximum.is_none_or(|maximum| desired <= maximum) && self.grow(more))
+        Ok(maximum.is_none_or(|maximum| desired <= maximum) && self.grow(Growing::Memory, more))
     }
 
     fn table_growing(
@@ -175,7 +266,7 @@ impl ResourceLimiter for Memory {
             self.declare(more);
             return Ok(true);
         }
-        Ok(maximum.is_none_or(|maximum| desired <= maximum) && self.grow(more))
+        Ok(maximum.is_none_or(|maximum| desired <= maximum) && self.grow(Growing::Table, more))
     }
 }
 
@@ -195,5 +286,13 @@ mod tests {
         assert_eq!(limit("max\n"), Some(Limit::None));
         assert_eq!(limit("9223372036854771712\n"), Some(Limit::None));
         assert_eq!(limit(""), None);
+    }
+
+    #[test]
+    fn sizes_are_told_to_a_tenth_and_never_as_more_than_they_are() {
+        let sizes = [0, 1023, 1024, 65_536, 50_000_000, 48 << 20, u64::MAX].map(Size);
+        let told = sizes.map(|size| size.to_string()).join(", ");
+        let expected = "0 bytes, 1023 bytes, 1 KiB, 64 KiB, 47.6 MiB, 48 MiB, 17179869183.9 GiB";
+        assert_eq!(told, expected);
     }
 }

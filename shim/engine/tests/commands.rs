@@ -193,6 +193,69 @@ fn growth_beyond_the_declared_maximum_takes_nothing_from_the_limit() {
     assert_eq!(grown(r#"(memory (export "memory") 1 20)"#, &grow), "exit 0\n");
 }
 
+/// Of a module of `declarations` that does `body` under 48 MiB: what is told of it, but for the
+/// backtrace, and the same in the termination log.
+fn told_of(declarations: &str, body: &str) -> String {
+    let text = format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+            {declarations}
+            (func (export "_start") {body}))"#
+    );
+    let mut guest = Guest::new(text);
+    guest.run.memory_limit = Some(48 << 20);
+    let log = guest.folder.path().join("termination-log");
+    std::fs::write(&log, "").unwrap();
+    let output = guest.command().env("TERMINATION_LOG", &log).output().unwrap();
+    let told = std::fs::read_to_string(&log).unwrap();
+    let status = show_status(output.status);
+    assert_eq!(show(&output), format!("{told}{status}\n"));
+    let kept = told.lines().filter(|line| !line.starts_with("error") && !line.starts_with(' '));
+    kept.chain([status.as_str()]).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn a_program_that_dies_of_its_memory_limit_is_told_with_the_limit() {
+    const ONE: &str = r#"(memory (export "memory") 1)"#;
+    const GROW: &str = "(loop $again
+        (br_if $again (i32.ge_s (memory.grow (i32.const 256)) (i32.const 0))))";
+    expect![[r#"
+        wherry: the guest trapped: wasm trap: wasm `unreachable` instruction executed
+        before that it was refused 16 MiB more memory: 32 MiB of 43.2 MiB for guests were taken; the container's memory limit is 48 MiB (resources.limits.memory, docker --memory)
+        exit 134
+    "#]]
+    .assert_eq(&told_of(ONE, &format!("{GROW} unreachable")));
+    // As libraries abort that do not trap.
+    expect![[r#"
+        wherry: the guest aborted
+        before that it was refused 16 MiB more memory: 32 MiB of 43.2 MiB for guests were taken; the container's memory limit is 48 MiB (resources.limits.memory, docker --memory)
+        exit 134
+    "#]]
+    .assert_eq(&told_of(ONE, &format!("{GROW} (call $exit (i32.const 134))")));
+    let table = format!("{ONE} (table $table 0 funcref)");
+    let grow = "(drop (table.grow $table (ref.null func) (i32.const 4194304)))";
+    expect![[r#"
+        wherry: the guest trapped: wasm trap: wasm `unreachable` instruction executed
+        before that it was refused 64 MiB more for a table: 64 KiB of 43.2 MiB for guests were taken; the container's memory limit is 48 MiB (resources.limits.memory, docker --memory)
+        exit 134
+    "#]]
+    .assert_eq(&told_of(&table, &format!("{grow} unreachable")));
+}
+
+#[test]
+fn the_limit_is_not_named_where_it_refused_nothing_or_the_program_went_on() {
+    let declared = r#"(memory (export "memory") 1 20)"#;
+    expect![[r#"
+        wherry: the guest trapped: wasm trap: wasm `unreachable` instruction executed
+        exit 134
+    "#]]
+    .assert_eq(&told_of(declared, "(drop (memory.grow (i32.const 4000))) unreachable"));
+    let open = r#"(memory (export "memory") 1)"#;
+    let grow = "(drop (memory.grow (i32.const 4000)))";
+    assert_eq!(told_of(open, &format!("{grow} (call $exit (i32.const 7))")), "exit 7\n");
+    assert_eq!(told_of(open, grow), "exit 0\n");
+}
+
 #[test]
 fn the_limit_of_memory_is_what_the_cgroup_says_now() {
     let show = |says: &str| {

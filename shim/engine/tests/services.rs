@@ -35,7 +35,10 @@ impl Service {
 
     /// Behind a program that changes what it starts.
     fn start_with(wrapper: &[&str]) -> Service {
-        let mut guest = Guest::new(component());
+        Service::of(Guest::new(component()), wrapper)
+    }
+
+    fn of(mut guest: Guest, wrapper: &[&str]) -> Service {
         // Free a moment ago; nobody else on this machine asks for it by number.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         guest.run.http_listen = address;
@@ -93,6 +96,25 @@ fn traps_and_missing_responses_answer_500_and_harm_nobody() {
         exit 0
     "#]]
     .assert_eq(&service.end());
+}
+
+#[test]
+fn a_request_that_dies_of_the_memory_limit_is_told_with_the_limit() {
+    let mut guest = Guest::new(component());
+    guest.run.memory_limit = Some(64 << 20);
+    let service = Service::of(guest, &[]);
+    assert_eq!(service.get("/grow"), "HTTP/1.1 500 Internal Server Error");
+    assert_eq!(service.get("/"), "HTTP/1.1 200 OK");
+    service.signal(Signal::SIGTERM);
+    let told = service.end();
+    let lines: Vec<_> = told.lines().take(2).collect();
+    expect![[r#"
+        [
+            "wherry: GET /grow: the guest trapped: wasm trap: wasm `unreachable` instruction executed",
+            "before that it was refused 1 MiB more memory: 58 MiB of 59 MiB for guests were taken; the container's memory limit is 64 MiB (resources.limits.memory, docker --memory)",
+        ]
+    "#]]
+    .assert_debug_eq(&lines);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use http::{Request, Response, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::task::{AbortHandle, JoinHandle};
-use wasmtime::AsContextMut;
+use wasmtime::{AsContextMut, Store};
 use wasmtime_wasi_http::handler::Prepared;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 
@@ -60,7 +60,17 @@ async fn respond(
     let memory = Memory::new(shared.budget.clone(), shared.declared);
     let mut store = Host::store(shared.engine(), wasi, shared.outgoing.clone(), memory);
     let _running = shared.epochs.watch(&mut store);
-    let proxy = shared.pre.instantiate_async(&mut store).await?;
+    let end = run(&shared, &mut store, request, sender).await;
+    store.data().memory.explain(end)
+}
+
+async fn run(
+    shared: &Shared,
+    store: &mut Store<Host>,
+    request: Request<WasiBody>,
+    sender: oneshot::Sender<Answer>,
+) -> wasmtime::Result<()> {
+    let proxy = shared.pre.instantiate_async(&mut *store).await?;
     let serve = async |accessor: &wasmtime::component::Accessor<Host>| {
         let prepared = accessor.with(|mut store| {
             Prepared::new(store.as_context_mut(), &proxy, request, Host::http, sender)

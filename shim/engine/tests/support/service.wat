@@ -1,4 +1,5 @@
-;; A service that does what the first letter of the path says: /trap, /none, /spin; else 200.
+;; A service that does what the first letter of the path says: /trap, /none, /spin, /grow (takes
+;; memory until it gets no more, and gives up); else 200.
 (module
   (import "wasi:http/types@0.2.0" "[constructor]fields" (func $fields (result i32)))
   (import "wasi:http/types@0.2.0" "[constructor]outgoing-response"
@@ -22,6 +23,9 @@
     (if (i32.eq (local.get $letter) (i32.const 0x74)) (then unreachable))
     (if (i32.eq (local.get $letter) (i32.const 0x6e)) (then return))
     (if (i32.eq (local.get $letter) (i32.const 0x73)) (then (loop $forever (br $forever))))
+    (if (i32.eq (local.get $letter) (i32.const 0x67)) (then
+      (loop $more (br_if $more (i32.ge_s (memory.grow (i32.const 16)) (i32.const 0))))
+      unreachable))
     (call $set
       (local.get $out) (i32.const 0) (call $response (call $fields))
       (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))))
