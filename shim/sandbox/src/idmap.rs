@@ -55,7 +55,7 @@ pub(crate) fn hint(errno: Errno) -> &'static str {
         Errno::NOSYS => " (this kernel has no mount_setattr: it must be 5.12 or newer)",
         Errno::INVAL => {
             " (this kernel's file system there has no id-mapped mounts: they came to ext4, XFS and FAT with Linux \
-             5.12, to overlayfs with 5.19, to tmpfs with 6.3; most network file systems have none)"
+             5.12, to tmpfs with 6.3; an overlay has them in its layers only, most network file systems nowhere)"
         }
         Errno::PERM => {
             " (it belongs to a user namespace which is not this process's, or it is mapped already)"
