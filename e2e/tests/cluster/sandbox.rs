@@ -10,11 +10,13 @@ use wherry_e2e::http;
 use wherry_e2e::suite::{Case, For};
 
 use crate::pod::{Object, containers, each, of, script};
+use crate::volumes::data;
 
 pub(crate) const CASES: &[Case<Cluster>] = &[
     ("the_sandbox_is_one_small_process", For::Wherry, small),
     ("a_sandbox_of_the_shims_own_is_no_process", For::Wherry, no_process),
     ("a_pod_with_users_of_its_own_has_no_root_of_the_node", For::Any, own_users),
+    ("a_pod_with_users_of_its_own_has_every_kind_of_volume", For::Any, own_users_volumes),
     ("pods_of_two_nodes_reach_each_other", For::Wherry, between_nodes),
     ("traffic_goes_through_the_pods_own_network", For::Any, own_network),
     ("host_network_is_the_nodes", For::Wherry, host_network),
@@ -102,6 +104,39 @@ fn own_users(c: &Cluster) -> Result<()> {
     let volumes = pod.node.path(&format!("/var/lib/kubelet/pods/{}/volumes", pod.uid()?));
     let file = volumes.join("kubernetes.io~empty-dir/v/file");
     let owner = fs::metadata(&file).with_context(|| file.display().to_string())?.uid();
+    ensure!(owner == 0, "{owner}");
+    Ok(())
+}
+
+fn own_users_volumes(c: &Cluster) -> Result<()> {
+    let node = c.node("new");
+    fs::create_dir_all(node.path("/run/of-users"))?;
+    fs::write(node.path("/run/of-users/in"), "of the node\n")?;
+    let kept = |kind, field, value| data(kind, "of-users", field, json!({ "key": value }));
+    let _map = Object::new(c, kept("ConfigMap", "data", "of a map\n"))?;
+    let _secret = Object::new(c, kept("Secret", "stringData", "of a secret\n"))?;
+    let volumes = json!([
+        { "name": "map", "configMap": { "name": "of-users" }},
+        { "name": "secret", "secret": { "secretName": "of-users", "defaultMode": 0o400 }},
+        { "name": "all", "projected": { "sources": [
+            { "configMap": { "name": "of-users" }},
+            { "downwardAPI": { "items": [{ "path": "name", "fieldRef": { "fieldPath": "metadata.name" }}]}},
+        ]}},
+        { "name": "node", "hostPath": { "path": "/run/of-users" }},
+        { "name": "memory", "emptyDir": { "medium": "Memory" }},
+    ]);
+    let names = ["map", "secret", "all", "node", "memory"];
+    let mounts = names.map(|name| json!({ "name": name, "mountPath": format!("/{name}") }));
+    let read = "cat /map/key /secret/key /all/key /node/in && echo out > /node/out && echo 1 > /memory/file && \
+                cat /memory/file && ls -ln /node/out /map/..data/key; cat /all/name";
+    let pod = script(c, read)?.main(json!({ "volumeMounts": mounts }));
+    let pod = pod.spec(json!({ "hostUsers": false, "volumes": volumes })).on(c, node)?;
+    let said = pod.said()?;
+    let files = "of a map\nof a secret\nof a map\nof the node\n1\n";
+    ensure!(said.starts_with(files) && said.ends_with(&pod.name), "{said}");
+    ensure!(!said.contains("65534"), "{said}");
+    // Ids are mapped both ways: what the pod's root writes is the node's root's.
+    let owner = fs::metadata(node.path("/run/of-users/out"))?.uid();
     ensure!(owner == 0, "{owner}");
     Ok(())
 }

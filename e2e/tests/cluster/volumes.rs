@@ -24,7 +24,7 @@ pub(crate) const CASES: &[Case<Cluster>] = &[
     ("the_environment_is_what_the_pod_says_and_nothing_else", For::Any, environment),
 ];
 
-fn data(kind: &str, name: &str, key: &str, data: Value) -> Value {
+pub(crate) fn data(kind: &str, name: &str, key: &str, data: Value) -> Value {
     json!({ "apiVersion": "v1", "kind": kind, "metadata": { "name": name }, key: data })
 }
 
