@@ -40,6 +40,11 @@ impl Budget {
         Budget(Arc::new(Inner { file, planned: run.memory_limit, taken: AtomicUsize::new(0) }))
     }
 
+    #[cfg(test)]
+    pub(crate) fn of_file(file: File) -> Budget {
+        Budget(Arc::new(Inner { file: Some(file), planned: None, taken: AtomicUsize::new(0) }))
+    }
+
     /// Bytes for guests; `None` without a limit.
     pub(crate) fn bytes(&self) -> Option<usize> {
         self.limit().map(for_guests)

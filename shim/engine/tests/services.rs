@@ -117,6 +117,26 @@ fn a_request_that_dies_of_the_memory_limit_is_told_with_the_limit() {
     .assert_debug_eq(&lines);
 }
 
+/// A pod's in-place resize: more requests at once than there were places for when it started.
+#[test]
+fn a_service_takes_more_at_once_when_its_memory_limit_grows() {
+    let mut guest = Guest::new(component());
+    let limit = tempfile::NamedTempFile::new().unwrap();
+    // One connection and one request, which does not end.
+    std::fs::write(&limit, "4718592\n").unwrap();
+    guest.memory = Some(limit.path().to_owned());
+    let service = Service::of(guest, &[]);
+    let _stuck = service.send("/spin");
+    let mut waiting = service.send("/");
+    std::fs::write(&limit, "67108864\n").unwrap();
+    waiting.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut answer = [0; 15];
+    waiting.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    service.signal(Signal::SIGHUP);
+    assert_eq!(service.end(), "exit 129\n");
+}
+
 #[test]
 fn guests_that_compute_for_ever_do_not_stop_others() {
     let service = Service::start();

@@ -1,18 +1,25 @@
-//! The clock by which guests give way to each other.
+//! The clock by which guests give way to each other, and by which limits are looked at.
 
 use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use wasmtime::{Engine, Store};
+
+use super::permits::Permits;
 
 /// How long a guest may compute before others get their turn.
 const TICK: Duration = Duration::from_millis(10);
+
+/// How often limits are looked at, in ticks, and at the first request after none.
+const LOOK_TICKS: u32 = 10;
 
 /// One thread per process that advances the engine's epoch, asleep while no request runs: an idle
 /// container must not wake up its processor.
 pub(super) struct Epochs {
     engine: Engine,
+    permits: Arc<Permits>,
     started: Once,
     running: Arc<(Mutex<usize>, Condvar)>,
 }
@@ -21,8 +28,8 @@ pub(super) struct Epochs {
 pub(super) struct Running(Arc<(Mutex<usize>, Condvar)>);
 
 impl Epochs {
-    pub(super) fn new(engine: &Engine) -> Epochs {
-        Epochs { engine: engine.clone(), started: Once::new(), running: Arc::default() }
+    pub(super) fn new(engine: &Engine, permits: Arc<Permits>) -> Epochs {
+        Epochs { engine: engine.clone(), permits, started: Once::new(), running: Arc::default() }
     }
 
     /// Makes guests of `store` yield to others, from now on until the result is dropped.
@@ -41,16 +48,26 @@ impl Epochs {
 
     fn start(&self) {
         let engine = self.engine.clone();
+        let permits = Arc::clone(&self.permits);
         let running = Arc::clone(&self.running);
+        let runtime = Handle::current();
         let tick = move || {
             let (count, changed) = &*running;
+            let mut ticks = 0;
             loop {
                 let idle = count.lock().unwrap_or_else(PoisonError::into_inner);
+                if *idle == 0 {
+                    ticks = 0;
+                }
                 drop(
                     changed
                         .wait_while(idle, |count| *count == 0)
                         .unwrap_or_else(PoisonError::into_inner),
                 );
+                if ticks == 0 {
+                    permits.follow_limit(&runtime);
+                }
+                ticks = (ticks + 1) % LOOK_TICKS;
                 thread::sleep(TICK);
                 engine.increment_epoch();
             }

@@ -12,6 +12,7 @@
 pub(crate) mod outgoing;
 
 mod epoch;
+mod permits;
 mod places;
 mod request;
 mod server;
@@ -23,7 +24,6 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use tokio::runtime;
-use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre};
 use wasmtime_wasi_http::handler::ProxyPre;
@@ -39,6 +39,7 @@ use crate::stdio::Streams;
 use crate::world::World;
 use epoch::Epochs;
 use outgoing::Outgoing;
+use permits::Permits;
 use places::Places;
 
 /// A service that only waits to be started.
@@ -56,8 +57,7 @@ struct Shared {
     outgoing: Outgoing,
     budget: Budget,
     declared: Declared,
-    permits: Arc<Semaphore>,
-    places: Places,
+    permits: Arc<Permits>,
     epochs: Epochs,
 }
 
@@ -80,7 +80,8 @@ impl Service {
         };
         // Folders are opened for each request; whether they can be is told now.
         host::request(run, &streams).map_err(Refusal::surroundings)?;
-        let places = Places::of_process(run, budget.bytes(), instance_bytes);
+        let permits = Permits::new(Places::of_process(run), budget.clone(), instance_bytes);
+        let permits = Arc::new(permits);
         Ok(Service {
             listen: run.http_listen,
             threads: run.threads,
@@ -91,9 +92,8 @@ impl Service {
                 outgoing,
                 budget,
                 declared,
-                permits: Arc::new(Semaphore::new(places.requests)),
-                places,
-                epochs: Epochs::new(engine),
+                epochs: Epochs::new(engine, Arc::clone(&permits)),
+                permits,
             }),
         })
     }

@@ -32,19 +32,21 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// `memory` is what all guests may have together, if that is limited; `instance` what each
-    /// begins with. Both in bytes.
-    pub(super) fn of_process(run: &Run, memory: Option<usize>, instance: usize) -> Places {
+    /// Without a limit of memory.
+    pub(super) fn of_process(run: &Run) -> Places {
         // It fails for numbers that are no resource only (`getrlimit(2)`).
         let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
         // One more than the plan's: the initial directory may be given, too.
-        let places = Places::new(descriptors, run.preopens.len() as u64 + 1);
-        memory.map_or(places, |memory| places.within(memory, instance))
+        Places::new(descriptors, run.preopens.len() as u64 + 1)
     }
 
+    /// `memory` is what all guests may have together, if that is limited; `instance` what each
+    /// begins with. Both in bytes.
+    ///
     /// A quarter of the memory for connections, half for what instances begin with, and a quarter
     /// for what they come to need.
-    fn within(self, memory: usize, instance: usize) -> Places {
+    pub(super) fn within(self, memory: Option<usize>, instance: usize) -> Places {
+        let Some(memory) = memory else { return self };
         let requests = memory / 2 / instance.saturating_add(HOST_BYTES);
         let connections = memory / 4 / CONNECTION_BYTES;
         Places {
@@ -83,7 +85,8 @@ mod tests {
     #[test]
     fn a_limit_of_memory_bounds_both() {
         let within = |memory, instance| {
-            let Places { connections, requests } = Places::new(1 << 20, 2).within(memory, instance);
+            let Places { connections, requests } =
+                Places::new(1 << 20, 2).within(Some(memory), instance);
             (connections, requests)
         };
         assert_eq!(within(60 << 20, 1 << 20), (240, 26));

@@ -55,7 +55,7 @@ async fn respond(
     sender: oneshot::Sender<Answer>,
 ) -> wasmtime::Result<()> {
     // Held until the store is dropped: the pool has a place for each permit.
-    let _permit = shared.permits.clone().acquire_owned().await?;
+    let _permit = shared.permits.requests.clone().acquire_owned().await?;
     let wasi = host::request(&shared.run, &shared.streams)?;
     let memory = Memory::new(shared.budget.clone(), shared.declared);
     let mut store = Host::store(shared.engine(), wasi, shared.outgoing.clone(), memory);

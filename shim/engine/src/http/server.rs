@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::silence::Spoken;
 use super::{Shared, request};
@@ -49,11 +49,11 @@ pub(super) async fn serve(address: SocketAddr, shared: Arc<Shared>, reasons: &Re
     server.http1().timer(TokioTimer::new());
     // A connection whose other end is gone would hold its place for ever.
     server.http2().timer(TokioTimer::new()).keep_alive_interval(PING);
-    let places = Arc::new(Semaphore::new(shared.places.connections));
+    let places = &shared.permits.connections;
     loop {
         let next = async {
             // Never closed, so there is a place at some time.
-            let place = Arc::clone(&places).acquire_owned().await;
+            let place = Arc::clone(places).acquire_owned().await;
             (place, listener.accept().await)
         };
         let (place, stream) = tokio::select! {
@@ -86,12 +86,11 @@ async fn drain(
     shared: &Shared,
     reasons: &Reasons,
 ) -> Exit {
-    let all = u32::try_from(shared.places.requests).unwrap_or(u32::MAX);
     let finished = async {
         connections.send_replace(());
         connections.closed().await;
         // What guests do after their response counts, too.
-        let _ = shared.permits.acquire_many(all).await;
+        shared.permits.all_requests().await;
     };
     tokio::select! {
         () = finished => Exit::SUCCESS,
