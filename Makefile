@@ -94,8 +94,8 @@ test-docker: rig guests programs ## the programs under Docker Engine 26, 28 and 
 	  WHERRY_DOCKER=$${d%/*} WHERRY_DOCKER_STORE=$${d#*/} $(E2E) --test docker; done
 
 .PHONY: test-cluster
-test-cluster: toolchain guests programs ## pods on a Kubernetes of two nodes, containerd 1.7 and 2.4 (root; 4 GB of disk, cold 15 minutes more)
-	e2e/rig/fetch.sh cluster
+test-cluster: toolchain guests programs ## pods on a Kubernetes of nodes with containerd 1.7 and 2.4, and the documents on 2.1, too (root; 4 GB of disk, cold 15 minutes more)
+	e2e/rig/fetch.sh fleet
 	$(E2E) --test cluster
 	$(E2E) --test walk
 

@@ -1,5 +1,5 @@
 //! What the documents tell people to do, done as it is written: the install by hand, the samples, the walk-through of the
-//! README. On nodes that have nothing of ours, with containerd 1.7 and 2.4.
+//! README. On nodes that have nothing of ours, with containerd 1.7, 2.1 and 2.4.
 
 mod document;
 mod install;
@@ -9,15 +9,18 @@ mod samples;
 use std::fs;
 use std::process::ExitCode;
 use std::sync::Mutex;
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use serde_json::json;
-use wherry_e2e::cluster::Cluster;
+use anyhow::{Result, ensure};
+use wherry_e2e::cluster::files::FLEET;
 use wherry_e2e::cluster::node::Node;
-use wherry_e2e::rig::{PROGRAMS, Runtime};
+use wherry_e2e::cluster::{Cluster, is_ready};
+use wherry_e2e::rig::Runtime;
 use wherry_e2e::suite::{self, Case, Ground};
 
 const CONFIG: &str = "/etc/containerd/config.toml";
+
+const READY: Duration = Duration::from_secs(90);
 
 /// A cluster whose nodes are as they were before us.
 struct Walk {
@@ -43,30 +46,32 @@ fn main() -> ExitCode {
 
 impl Walk {
     fn start() -> Result<Walk> {
-        let cluster = Cluster::chosen()?;
+        let cluster = Cluster::of(&FLEET)?;
         ensure!(cluster.runtime == Runtime::Wherry, "the documents are of Wherry, not of runc");
-        cluster.api.delete(&json!({
-            "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": { "name": "wherry" },
-        }))?;
         fs::create_dir_all(document::home(&cluster))?;
-        let before = cluster.nodes.iter().map(bare).collect::<Result<Vec<_>>>()?;
+        let of_default = cluster.node("mid");
+        configure_by_default(of_default)?;
+        cluster.api.until(&of_default.object(), READY, is_ready)?;
+        let config = |node: &Node| Ok(fs::read_to_string(node.path(CONFIG))?);
+        let before = cluster.nodes.iter().map(config).collect::<Result<Vec<_>>>()?;
         Ok(Walk { cluster, before, installed: Mutex::new(Installed::No) })
     }
 }
 
-/// Takes off what the nodes of other suites are born with; the configuration as it is then.
-fn bare(node: &Node) -> Result<String> {
-    for program in PROGRAMS {
-        let path = format!("/usr/local/bin/{program}");
-        node.ask(&["sh", "-c", &format!("umount {path} && rm {path}")])?;
+/// What `containerd config default` writes, with as little changed as a node of ours needs.
+fn configure_by_default(node: &Node) -> Result<()> {
+    let mut text = node.ask(&["containerd", "config", "default"])? + "\n";
+    let changes = [
+        ("sandbox = 'registry.k8s.io/pause:3.10'", "sandbox = 'wherry.test/pause:1'"),
+        ("config_path = ''", "config_path = '/etc/containerd/certs.d'"),
+        ("restrict_oom_score_adj = false", "restrict_oom_score_adj = true"),
+    ];
+    for (from, to) in changes {
+        ensure!(text.contains(from), "containerd's default has no {from}: {text}");
+        text = text.replacen(from, to, 1);
     }
-    let config = node.path(CONFIG);
-    let text = fs::read_to_string(&config)?;
-    let at = text.find("containerd.runtimes.wherry]").context("no handler to take off")?;
-    let begin = text[..at].rfind('\n').map_or(0, |end| end + 1);
-    fs::write(&config, &text[..begin])?;
-    node.ask(&["systemctl", "restart", "containerd"])?;
-    Ok(text[..begin].to_string())
+    fs::write(node.path(CONFIG), text)?;
+    node.ask(&["systemctl", "restart", "containerd"]).map(drop)
 }
 
 impl Ground for Walk {

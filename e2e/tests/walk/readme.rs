@@ -1,10 +1,12 @@
-//! The walk-through of README.md, as it is written: on one node, with what the reader has on their own machine.
+//! The walk-through of README.md, as it is written: on one node and then on another, with what the reader has on their
+//! own machine.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 
 use anyhow::{Context, Result, bail, ensure};
-use wherry_e2e::rig;
+use wherry_e2e::cluster::node::Node;
+use wherry_e2e::rig::{self, Version};
 use wherry_e2e::suite::{Case, For};
 
 use crate::Walk;
@@ -17,10 +19,7 @@ const HEADING: &str = "## From a bare node";
 
 fn walk_through(walk: &Walk) -> Result<()> {
     let cluster = &walk.cluster;
-    walk.install()?;
-    walk.remove()?;
-    let node = cluster.node("new");
-    at_cluster(cluster, &root(), "kubectl cordon old")?;
+    walk.clear()?;
     // The reader's checkout: `make` has been run by whoever runs this suite, which needs the same programs.
     let folder = home(cluster);
     fs::create_dir_all(folder.join(".cache/wherry"))?;
@@ -31,8 +30,23 @@ fn walk_through(walk: &Walk) -> Result<()> {
     }
     symlink(rig::guests(), folder.join(".cache/wherry/guests"))?;
     symlink(root().canonicalize()?.join("deploy"), folder.join("deploy"))?;
-    let programs = cluster.place.path("programs");
-    program(&programs, "make", "[ \"$*\" = 'dist guests' ]")?;
+    program(&cluster.place.path("programs"), "make", "[ \"$*\" = 'dist guests' ]")?;
+    for node in cluster.nodes.iter().filter(|node| node.about.containerd >= Version::V2_1) {
+        on(walk, node).with_context(|| node.name())?;
+    }
+    Ok(())
+}
+
+/// The other nodes take no pods meanwhile.
+fn on(walk: &Walk, node: &Node) -> Result<()> {
+    let cluster = &walk.cluster;
+    let folder = home(cluster);
+    let cordon = |how: &str| {
+        let others = cluster.nodes.iter().filter(|other| other.name() != node.name());
+        let names: Vec<&str> = others.map(Node::name).collect();
+        at_cluster(cluster, &root(), &format!("kubectl {how} {}", names.join(" ")))
+    };
+    cordon("cordon")?;
     let there = node.path("/tmp/wherry");
     fs::remove_dir_all(&there).ok();
     fs::create_dir_all(&there)?;
@@ -42,7 +56,7 @@ fn walk_through(walk: &Walk) -> Result<()> {
          for file; do [ \"$file\" = \"$last\" ] || cp \"$file\" {}/ || exit; done",
         there.display()
     );
-    program(&programs, "scp", &copy)?;
+    program(&cluster.place.path("programs"), "scp", &copy)?;
     let mut said = String::new();
     for block in blocks("README.md", HEADING)? {
         said = match block.place.as_str() {
@@ -55,5 +69,5 @@ fn walk_through(walk: &Walk) -> Result<()> {
     ensure!(said.ends_with("Hello, WASI!"), "{said}");
     at_cluster(cluster, &folder, "kubectl delete -f deploy/samples/http.yaml")?;
     at_cluster(cluster, &folder, "kubectl wait --for=delete pod --all --timeout=170s")?;
-    at_cluster(cluster, &folder, "kubectl uncordon old").map(drop)
+    cordon("uncordon").map(drop)
 }
