@@ -367,8 +367,11 @@ fn doctor_finds_in_a_debug_pod_what_it_finds_on_the_node() {
 fn doctor_says_what_a_root_that_is_no_node_lacks() {
     let rig = Rig::new();
     let root = rig.dir.path().display().to_string();
-    check(&rig.told(&["doctor", "--root", &root]).replace(&root, "DIR"), expect![[r#"
+    check(
+        &rig.told(&["doctor", "--root", &root]).replace(&root, "DIR"),
+        expect![[r#"
         wherry: DIR is not the root of the first process here, and has no /proc: in a pod, mount the node's / there and set hostPID: true (kubectl debug node/NODE --profile=sysadmin does)
         exit 1
-    "#]]);
+    "#]],
+    );
 }
