@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use wherry_e2e::suite::{Case, For, World};
 use wherry_e2e::task::{Container, RUN, Task};
+use wherry_e2e::tasks::{Call, Daemon, Tasks};
 use wherry_e2e::{command, http, image::Form};
 
 use crate::examples::is;
@@ -35,6 +36,7 @@ pub(crate) const CASES: &[Case] = &[
     ("http_p3_answers_a_thousand_at_once", For::Wherry, |w| thousand(w, "http-p3")),
     ("http_p2_with_little_memory_answers_all", For::Wherry, |w| little_memory(w, "http-p2")),
     ("http_p3_with_little_memory_answers_all", For::Wherry, |w| little_memory(w, "http-p3")),
+    ("http_takes_more_at_once_when_its_memory_limit_grows", For::Wherry, more_memory),
     ("http_p2_streams_both_ways", For::Wherry, |w| streams(w, "http-p2")),
     ("http_p3_streams_both_ways", For::Wherry, |w| streams(w, "http-p3")),
     ("http_p2_trap_harms_no_other_request", For::Wherry, |w| traps(w, "http-p2")),
@@ -200,6 +202,25 @@ fn little_memory(world: &World, guest: &str) -> Result<()> {
     let answers = http::get_all(at, &["/slow"; 300], 300)?;
     let bad = answers.iter().filter(|(status, _)| *status != 200).count();
     ensure!(bad == 0, "{bad} of 300 were not answered well");
+    ends_well(task)
+}
+
+/// What a pod's in-place resize asks for. Each request waits a second, and 24 MiB have places for eight.
+fn more_memory(world: &World) -> Result<()> {
+    let (task, at) = service(world, world.guest("http-p2")?.memory(24 << 20))?;
+    let all = || -> Result<Duration> {
+        let began = Instant::now();
+        let answers = http::get_all(at, &["/slow"; 32], 32)?;
+        let bad = answers.iter().filter(|(status, _)| *status != 200).count();
+        ensure!(bad == 0, "{bad} of 32 were not answered well");
+        Ok(began.elapsed())
+    };
+    let few = all()?;
+    let resources = serde_json::json!({ "memory": { "limit": 512 << 20, "swap": 512 << 20 } });
+    let tasks = Tasks::Daemon(Daemon(task.client().clone()));
+    tasks.ask(&task.id, "", &Call::Update(resources.to_string().into_bytes()))?;
+    let many = all()?;
+    ensure!(2 * many < few, "{few:?} with 24 MiB, {many:?} with 512");
     ends_well(task)
 }
 
