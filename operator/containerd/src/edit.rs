@@ -14,10 +14,34 @@ pub enum NotEdited {
     NoTable(String),
     #[error("its imports are no list")]
     NoList,
-    #[error("it has a handler {0} that is not ours")]
+    #[error(
+        "it has a handler {0} that somebody else has set up: take it out of there and restart containerd, \
+         or give the WasmShim's handler another name"
+    )]
     Taken(String),
     #[error("the options of the handler {0} are no TOML: {1}")]
     Options(String, String),
+}
+
+/// What tells our handlers from others of the same runtime, as a person sets them up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Own {
+    /// The program that ours name, and nobody else's.
+    pub program: String,
+    /// Handlers that are known to be ours, whatever has become of them.
+    pub handlers: Vec<String>,
+}
+
+impl Own {
+    pub(crate) fn has(&self, name: &str, kind: Option<&str>, program: Option<&str>) -> bool {
+        let is_known = self.handlers.iter().any(|known| known == name);
+        is_known || (kind == Some(RUNTIME) && program == Some(&self.program))
+    }
+
+    fn has_item(&self, name: &str, item: &Item) -> bool {
+        let told = |key| item.get(key).and_then(Item::as_str);
+        self.has(name, told("runtime_type"), told("runtime_path"))
+    }
 }
 
 pub(crate) fn parse(text: &str) -> Result<DocumentMut, NotEdited> {
@@ -48,14 +72,24 @@ pub(crate) fn names_handlers(text: &str, plugin: &str) -> bool {
     parse(text).ok().and_then(named).unwrap_or(false)
 }
 
+/// Whether the file has a handler of this name that is not ours.
+pub(crate) fn has_anothers(text: &str, plugin: &str, name: &str, own: &Own) -> bool {
+    let found = |document: DocumentMut| {
+        let runtimes = document.get("plugins")?.get(plugin)?.get("containerd")?.get("runtimes")?;
+        runtimes.get(name).map(|item| !own.has_item(name, item))
+    };
+    parse(text).ok().and_then(found).unwrap_or(false)
+}
+
 /// The file with these handlers in it, and those of ours that are not among them out of it.
 pub(crate) fn with_handlers(
     text: &str,
     plugin: &str,
     wanted: &[Wanted<'_>],
     others: &toml::Table,
+    own: &Own,
 ) -> Result<String, NotEdited> {
-    let mut document = parse(&without_handlers(text, plugin)?)?;
+    let mut document = parse(&without_handlers(text, plugin, own)?)?;
     let root = document.as_table_mut();
     let at = ["plugins", plugin, "containerd", "runtimes"];
     let mut runtimes: &mut dyn TableLike = root;
@@ -118,19 +152,18 @@ fn handler(wanted: &Wanted<'_>) -> Result<Table, NotEdited> {
 }
 
 /// The file without handlers of ours. One that has none is left as it is, whatever it is.
-pub(crate) fn without_handlers(text: &str, plugin: &str) -> Result<String, NotEdited> {
+pub(crate) fn without_handlers(text: &str, plugin: &str, own: &Own) -> Result<String, NotEdited> {
     let mut document = parse(text)?;
     let root = document.as_table_mut();
     let at = ["plugins", plugin, "containerd", "runtimes"];
-    if drop_ours(root, &at) { Ok(document.to_string()) } else { Ok(text.to_owned()) }
+    if drop_ours(root, &at, own) { Ok(document.to_string()) } else { Ok(text.to_owned()) }
 }
 
 /// Drops our handlers, and the tables above them which are in the file for nothing else. Whether there were any.
-fn drop_ours(table: &mut dyn TableLike, at: &[&str]) -> bool {
+fn drop_ours(table: &mut dyn TableLike, at: &[&str], own: &Own) -> bool {
     let Some((key, rest)) = at.split_first() else {
-        let is_ours =
-            |item: &Item| item.get("runtime_type").and_then(Item::as_str) == Some(RUNTIME);
-        let ours = table.iter().filter(|(_, item)| is_ours(item)).map(|(name, _)| name.to_owned());
+        let ours = table.iter().filter(|(name, item)| own.has_item(name, item));
+        let ours = ours.map(|(name, _)| name.to_owned());
         let ours: Vec<String> = ours.collect();
         ours.iter().for_each(|name| drop(table.remove(name)));
         return !ours.is_empty();
@@ -139,7 +172,7 @@ fn drop_ours(table: &mut dyn TableLike, at: &[&str]) -> bool {
     // One with a header, or in braces, was written by somebody.
     let is_implied = item.as_table().is_some_and(Table::is_implicit);
     let Some(below) = item.as_table_like_mut() else { return false };
-    let dropped = drop_ours(below, rest);
+    let dropped = drop_ours(below, rest, own);
     if dropped && below.is_empty() && is_implied {
         table.remove(key);
     }

@@ -17,8 +17,9 @@ pub fn flag(words: &[String], names: &[&str]) -> Option<String> {
     })
 }
 
-/// The files that `imports` of the file `of` name: relative ones lie beside it, and a pattern, which has stars in its
-/// last part as people write them, stands for what `list` finds in its folder, in the order of names.
+/// The files that `imports` of the file `of` name: relative ones lie beside it, and a pattern, whose stars, question
+/// marks and classes are in its last part as people write them, stands for what `list` finds in its folder, in the
+/// order of names. Without a star it is a name (containerd, `cmd/containerd/server/config`, `resolveImports`).
 pub fn imported(
     of: &Path,
     imports: &[String],
@@ -30,15 +31,14 @@ pub fn imported(
 
 fn matching(pattern: &Path, list: impl Fn(&Path) -> Vec<PathBuf>) -> Vec<PathBuf> {
     let name = pattern.file_name().unwrap_or_default().to_string_lossy();
-    let (Some((begin, end)), Some(folder)) = (name.split_once('*'), pattern.parent()) else {
+    let (true, Some(folder)) = (name.contains('*'), pattern.parent()) else {
         return vec![pattern.to_owned()];
     };
-    let end = end.rsplit('*').next().unwrap_or_default();
+    // A class that is turned round is `[^…]` in Go, and two stars are as good as one.
+    let name = name.replace("[^", "[!").replace("**", "*");
+    let Ok(name) = glob::Pattern::new(&name) else { return Vec::new() };
     let mut files = list(folder);
-    files.retain(|path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.len() >= begin.len() + end.len() && name.starts_with(begin) && name.ends_with(end)
-    });
+    files.retain(|path| name.matches(&path.file_name().unwrap_or_default().to_string_lossy()));
     files.sort();
     files
 }
@@ -70,5 +70,9 @@ mod tests {
         assert_eq!(names("*.toml"), paths(&["/etc/a.toml", "/etc/b.toml"]));
         assert_eq!(names("/conf.d/*.toml"), paths(&["/conf.d/a.toml", "/conf.d/b.toml"]));
         assert_eq!(names("none.toml"), paths(&["/etc/none.toml"]));
+        assert_eq!(names("[b-d]*.toml"), paths(&["/etc/b.toml"]));
+        assert_eq!(names("[^b]*.toml"), paths(&["/etc/a.toml"]));
+        assert_eq!(names("?.to*l"), paths(&["/etc/a.toml", "/etc/b.toml"]));
+        assert_eq!(names("x-*.toml"), paths(&[]));
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! What decides is not the version of one file. containerd 1.x replaces the *whole* section of a plugin by that of the
 //! last file which has one, and names of plugins and versions of files are matched in 2.x in ways that lose settings
-//! silently (`e2e/tests/node` has the table, measured). So: drop-ins where the release merges them, without a header
+//! silently (`tests/releases.rs` has the table, measured). So: drop-ins where the release merges them, without a header
 //! and with the plugin's name of the root file's version; an edit of the one file that counts where it does not.
 //!
 //! Pure: files and the output of `containerd config dump` come in as text, and text goes out.
@@ -21,8 +21,8 @@ mod release;
 mod shadow;
 
 pub use distribution::{Distribution, Seen};
-pub use edit::{NotEdited, imports as imports_of, version as version_of};
+pub use edit::{NotEdited, Own, imports as imports_of, version as version_of};
 pub use effective::{Cri, Difference, Effective, NotRead, RUNTIME, SHIM};
 pub use host::{flag, imported};
-pub use plan::{Change, File, Node, Plan, Refusal, Wanted, Way, install, remove, way};
+pub use plan::{Change, FOLDER, File, Node, Plan, Refusal, Wanted, Way, install, remove, way};
 pub use release::Release;

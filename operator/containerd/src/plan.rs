@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use toml::Table;
 
-use crate::edit::{self, NotEdited};
-use crate::effective::{CRI_1, CRI_2, Effective, RUNTIME};
+use crate::edit::{self, NotEdited, Own};
+use crate::effective::{CRI_1, CRI_2, Effective};
 use crate::{Distribution, Release};
 
 /// The name of our file, after what comes with a number and before what an administrator wants to win.
 const NAME: &str = "50-wherry.toml";
 /// A folder of our own beside the main file, where that imports none: what others left in `conf.d` stays unread.
-const FOLDER: &str = "wherry.d";
+pub const FOLDER: &str = "wherry.d";
 
 /// A node, as far as it decides anything.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct Node {
     pub templates: Vec<File>,
     /// What the files come to now.
     pub effective: Effective,
+    /// Which of the handlers in them are ours.
+    pub own: Own,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,9 +165,12 @@ fn imported_folder(node: &Node) -> Option<PathBuf> {
     let folders = node.files.iter().flat_map(|file| {
         let imports = edit::imports(file.content()).unwrap_or_default();
         let any = imports.into_iter().filter_map(|import| {
-            // A pattern that is not absolute is taken from its file's folder.
+            // A pattern that is not absolute is taken from its file's folder. One that takes only some names, or
+            // folders by a pattern, may not take ours.
             let folder = import.strip_suffix("*.toml")?;
-            Some(file.path.parent()?.join(folder.trim_end_matches('/')))
+            let takes_any = folder.is_empty() || folder.ends_with('/');
+            let takes_any = takes_any && !folder.contains(['*', '?', '[', '\\']);
+            takes_any.then_some(file.path.parent()?.join(folder.trim_end_matches('/')))
         });
         any.collect::<Vec<_>>()
     });
@@ -228,8 +233,12 @@ pub fn install(node: &Node, wanted: &[Wanted<'_>]) -> Result<Plan, Refusal> {
             (None, true) => "version = 3\n",
             (Some(text), _) => text,
         };
-        edit::with_handlers(text, plugin, wanted, &others).map_err(|e| not_edited(&file.path, e))
+        edit::with_handlers(text, plugin, wanted, &others, &node.own)
+            .map_err(|e| not_edited(&file.path, e))
     };
+    if let Way::DropIn { file } | Way::Import { file, .. } = &way {
+        free(node, file, wanted)?;
+    }
     let changes = match &way {
         Way::DropIn { file } => vec![changed(file, drop_in(node, plugin, wanted)?)],
         Way::Import { file, main } => {
@@ -266,7 +275,8 @@ pub fn remove(node: &Node) -> Result<Plan, Refusal> {
     let way = way(node)?;
     let plugin = plugin(node)?;
     let edited = |file: &File| {
-        edit::without_handlers(file.content(), plugin).map_err(|e| not_edited(&file.path, e))
+        edit::without_handlers(file.content(), plugin, &node.own)
+            .map_err(|e| not_edited(&file.path, e))
     };
     let changes = match &way {
         Way::DropIn { file } if file.parent() == Some(&own_folder(node)) => {
@@ -292,6 +302,21 @@ pub fn remove(node: &Node) -> Result<Plan, Refusal> {
     Ok(Plan { way, changes, candidate })
 }
 
+/// That no other file has a handler of these names: merged with ours it would be neither, and removing ours would
+/// leave it.
+fn free(node: &Node, file: &Path, wanted: &[Wanted<'_>]) -> Result<(), Refusal> {
+    for other in node.files.iter().filter(|other| other.path != file) {
+        let taken = wanted.iter().find(|one| {
+            let has = |plugin| edit::has_anothers(other.content(), plugin, one.name, &node.own);
+            [CRI_1, CRI_2].into_iter().any(has)
+        });
+        if let Some(one) = taken {
+            return Err(not_edited(&other.path, NotEdited::Taken(one.name.to_owned())));
+        }
+    }
+    Ok(())
+}
+
 fn changed(path: &Path, text: String) -> Change {
     Change { path: path.to_owned(), text: Some(text) }
 }
@@ -311,10 +336,12 @@ fn unnamed(node: &Node, file: &File, plugin: &str) -> Table {
     if node.release.merges() || edit::names_handlers(file.content(), plugin) {
         return Table::new();
     }
-    let is_ours =
-        |one: &toml::Value| one.get("runtime_type").and_then(toml::Value::as_str) == Some(RUNTIME);
+    let is_ours = |name: &str, one: &toml::Value| {
+        let told = |key| one.get(key).and_then(toml::Value::as_str);
+        node.own.has(name, told("runtime_type"), told("runtime_path"))
+    };
     let all = node.effective.cri().map(|cri| cri.handlers.clone()).unwrap_or_default();
-    all.into_iter().filter(|(_, one)| !is_ours(one)).collect()
+    all.into_iter().filter(|(name, one)| !is_ours(name, one)).collect()
 }
 
 /// Our file. Without a header: with one, releases before 2.3 take the sections of files of another version for
@@ -326,7 +353,7 @@ fn drop_in(node: &Node, plugin: &str, wanted: &[Wanted<'_>]) -> Result<String, R
         _ => "",
     };
     let note = "# Written by wherry-node, and removed by it. Change the WasmShim instead.\n";
-    let sections = edit::with_handlers("", plugin, wanted, &Table::new());
+    let sections = edit::with_handlers("", plugin, wanted, &Table::new(), &node.own);
     let sections = sections.map_err(|source| not_edited(Path::new(NAME), source))?;
     Ok(format!("{note}{header}{sections}"))
 }

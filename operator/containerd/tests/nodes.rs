@@ -8,7 +8,7 @@ use std::path::Path;
 
 use expect_test::expect_file;
 use wherry_containerd::{
-    Change, Distribution, Effective, File, Node, Release, Seen, Wanted, install, remove,
+    Change, Distribution, Effective, File, Node, Own, Release, Seen, Wanted, install, remove,
 };
 
 const WANTED: Wanted<'_> = Wanted {
@@ -48,6 +48,7 @@ fn node(text: &str) -> Node {
         files,
         templates,
         effective: Effective::read(&dump).expect("a dump"),
+        own: Own { program: WANTED.program.to_owned(), handlers: Vec::new() },
     }
 }
 
@@ -135,6 +136,9 @@ nodes! {
     containerd_1_7_with_a_file_of_the_first_version_is_refused "first-version-1.7";
     containerd_1_7_with_handlers_in_braces "inline-1.7";
     a_handler_of_somebody_else_is_not_replaced "taken-1.7";
+    a_handler_that_was_set_up_by_hand_is_not_replaced "by-hand-1.7";
+    a_handler_in_a_file_of_somebody_else_is_not_merged_with_ours "by-hand-2.1";
+    a_pattern_that_takes_only_some_names_is_no_folder_for_ours "some-names-2.1";
     containerd_2_1_gets_an_import "kubeadm-2.1";
     containerd_2_1_under_a_file_of_version_2_gets_the_old_name "upgraded-2.1";
     containerd_2_1_without_a_file "no-file-2.1";

@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 
 use expect_test::{Expect, expect};
 use wherry_containerd::{
-    Change, Distribution, Effective, File, Node, Release, Wanted, install, remove,
+    Change, Distribution, Effective, File, Node, Own, Release, Wanted, install, remove,
 };
 
 const RELEASES: [(&str, &str); 3] = [
@@ -357,6 +357,7 @@ fn node(release: &str, place: &str, folder: &Path) -> Node {
         files: paths.into_iter().map(file).collect(),
         templates: Vec::new(),
         effective,
+        own: Own { program: WANTED.program.to_owned(), handlers: Vec::new() },
     }
 }
 

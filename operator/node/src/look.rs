@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use wherry_containerd::{Distribution, Effective, File, Node, Release, Seen, imported};
+use wherry_containerd::{Distribution, Effective, File, Node, Own, Release, Seen, imported};
 
 use crate::args::Place;
-use crate::journal::{Daemon, Supervisor};
+use crate::home;
+use crate::journal::{Daemon, Record, Supervisor};
 use crate::run::{PATIENCE, run};
 
 const CONFIG: &str = "/etc/containerd/config.toml";
@@ -64,6 +65,7 @@ impl Look {
                 release,
                 files,
                 effective,
+                own: own()?,
             },
             daemon: Daemon { address, supervisor },
             program,
@@ -113,6 +115,11 @@ impl Bundle {
             program: program.trim().into(),
         })
     }
+}
+
+fn own() -> Result<Own> {
+    let handlers = Record::read()?.map(|record| record.handlers).unwrap_or_default();
+    Ok(Own { program: home::SHIM.into(), handlers })
 }
 
 fn file(path: &Path) -> Result<File> {
