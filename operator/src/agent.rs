@@ -28,6 +28,7 @@ fn order(shim: &WasmShim, node: &NodeShim, revision: &RevisionSpec, machine_id: 
         transaction: transaction(node),
         node: node.spec.node.clone(),
         machine_id: Some(machine_id.to_string()).filter(|id| !id.is_empty()),
+        shim: node.spec.shim.clone(),
         revision: node.spec.revision.clone(),
         handlers: revision.handlers.clone(),
         restart: Restart {

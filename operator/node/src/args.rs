@@ -144,6 +144,7 @@ fn by_hand() -> Order {
         transaction: "by-hand".into(),
         node: String::new(),
         machine_id: None,
+        shim: String::new(),
         revision: String::new(),
         handlers: vec![Handler { name: "wherry".into(), options: String::new() }],
         restart: Restart::default(),

@@ -2,19 +2,22 @@
 
 mod messages;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use wherry_grpc::Connection;
 use wherry_grpc::cri::{Status, StatusRequest};
+use wherry_report::Handler;
 
 use messages::{
     ContainerConfig, ContainerId, ContainerStatus, Containers, CreateContainer, Created,
     Everything, ImageSpec, LinuxContainer, LinuxPod, Metadata, Namespaces, Nothing, PodConfig,
     PodId, PodMetadata, PodSecurity, RunPod,
 };
+
+use crate::loaded::Loaded;
 
 /// A daemon that has work answers in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,13 +35,52 @@ const OF_THE_NODE: i32 = 2;
 const SMOKE_CODE: i32 = 77;
 
 /// What the daemon says of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct State {
     pub(crate) ready: bool,
     /// Why not.
     pub(crate) reason: String,
-    /// The handlers that it has loaded.
-    pub(crate) handlers: BTreeSet<String>,
+    /// The handlers that it has loaded, and what is behind each, where that is told.
+    pub(crate) handlers: BTreeMap<String, Option<Loaded>>,
+}
+
+/// What a daemon is to have loaded.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wish<'a> {
+    /// Handlers of ours, as they were ordered.
+    pub(crate) loaded: &'a [Handler],
+    /// Those that are there, whoever has brought them.
+    pub(crate) named: &'a [String],
+    /// Those that are gone.
+    pub(crate) forgotten: &'a [String],
+}
+
+impl State {
+    /// What is not as wished.
+    fn lacks(&self, wish: &Wish<'_>) -> Option<String> {
+        if !self.ready {
+            return Some(format!("CRI is not ready: {}", self.reason));
+        }
+        let ours = wish.loaded.iter().map(|handler| &handler.name);
+        let missing = ours.chain(wish.named).find(|name| !self.handlers.contains_key(*name));
+        if let Some(name) = missing {
+            return Some(format!("containerd has not loaded the handler {name}"));
+        }
+        let others = wish.loaded.iter().find_map(|handler| {
+            let loaded = self.handlers.get(&handler.name)?.as_ref()?;
+            (!loaded.is(handler)).then(|| (&handler.name, loaded.instead_of(handler)))
+        });
+        if let Some((name, what)) = others {
+            return Some(format!("containerd has loaded another handler {name}: {what}"));
+        }
+        let stale = wish.forgotten.iter().find(|name| self.handlers.contains_key(*name));
+        stale.map(|name| format!("containerd still has the handler {name}"))
+    }
+
+    /// Whether any handler starts a program of ours.
+    pub(crate) fn has_ours(&self) -> bool {
+        self.handlers.values().flatten().any(Loaded::is_ours)
+    }
 }
 
 #[derive(Debug)]
@@ -76,9 +118,10 @@ impl Cri {
         let config = told.config().unwrap_or("{}");
         let config: serde_json::Value = serde_json::from_str(config).unwrap_or_default();
         let named = config["containerd"]["runtimes"].as_object();
-        let mut handlers: BTreeSet<String> =
-            told.handlers.into_iter().map(|handler| handler.name).collect();
-        handlers.extend(named.into_iter().flat_map(|named| named.keys().cloned()));
+        let mut handlers: BTreeMap<String, Option<Loaded>> =
+            told.handlers.into_iter().map(|handler| (handler.name, None)).collect();
+        let sections = named.into_iter().flatten();
+        handlers.extend(sections.map(|(name, it)| (name.clone(), Some(Loaded::of_cri(it)))));
         Ok(State { ready, reason, handlers })
     }
 
@@ -191,29 +234,21 @@ pub(crate) struct Smoke {
     pub(crate) cgroup_parent: String,
 }
 
-/// Waits until CRI is ready and knows these handlers, and none of those.
-pub(crate) fn wait(
-    address: &Path,
-    expects: &[String],
-    forgets: &[String],
-    patience: Duration,
-) -> Result<()> {
+/// Waits until CRI is ready and has loaded what is wished.
+pub(crate) fn wait(address: &Path, wish: &Wish<'_>, patience: Duration) -> Result<()> {
     let end = Instant::now() + patience;
     loop {
         let told = Cri::connect(address).and_then(|mut cri| cri.state());
         let why = match told {
-            Ok(state) if !state.ready => format!("CRI is not ready: {}", state.reason),
-            Ok(state) => {
-                let missing = expects.iter().find(|name| !state.handlers.contains(*name));
-                let stale = forgets.iter().find(|name| state.handlers.contains(*name));
-                match (missing, stale) {
-                    (None, None) => return Ok(()),
-                    (Some(name), _) => format!("containerd has not loaded the handler {name}"),
-                    (None, Some(name)) => format!("containerd still has the handler {name}"),
-                }
-            }
+            Ok(state) => match state.lacks(wish) {
+                None => return Ok(()),
+                Some(why) => why,
+            },
             Err(error) => format!("CRI does not answer: {error:#}"),
         };
+        if patience.is_zero() {
+            bail!("{why}");
+        }
         if Instant::now() > end {
             bail!("{why}, {} s after it was to", patience.as_secs());
         }

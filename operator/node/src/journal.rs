@@ -17,6 +17,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use wherry_report::Handler;
 
 use crate::durable;
 use crate::home;
@@ -43,8 +44,9 @@ pub(crate) struct Journal {
     pub(crate) link: Turn<Option<PathBuf>>,
     /// What is known of the installation. None is that there is none.
     pub(crate) record: Turn<Option<Record>>,
-    /// Handlers that containerd knows when this is done, and those that it does not know any more.
-    pub(crate) expects: Vec<String>,
+    /// Handlers that containerd has loaded when this is done, and those that it does not know any more.
+    #[serde(default)]
+    pub(crate) handlers: Vec<Handler>,
     pub(crate) forgets: Vec<String>,
     /// Containers that ran before.
     pub(crate) containers: Vec<String>,
@@ -86,6 +88,9 @@ pub(crate) enum Supervisor {
 /// What is on the node: written when it is proved, and all that a removal needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
+    /// The `WasmShim` whose it is; empty if a person's.
+    #[serde(default)]
+    pub(crate) shim: String,
     pub(crate) revision: String,
     pub(crate) digest: String,
     pub(crate) handlers: Vec<String>,
@@ -149,6 +154,18 @@ impl Record {
         }
     }
 
+    /// Whose the node is, by what is written down of it, unless it may be this one's.
+    pub(crate) fn anothers<'a>(
+        record: Option<&'a Record>,
+        journal: Option<&'a Journal>,
+        shim: &str,
+    ) -> Option<&'a str> {
+        let turn = journal.map(|journal| &journal.record);
+        let begun = turn.and_then(|turn| turn.after.as_ref().or(turn.before.as_ref()));
+        let owner = begun.or(record)?.shim.as_str();
+        (!owner.is_empty() && !shim.is_empty() && owner != shim).then_some(owner)
+    }
+
     pub(crate) fn known(&self, path: &Path) -> Option<&Known> {
         self.files.iter().find(|file| file.path == path)
     }
@@ -158,9 +175,60 @@ fn read<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
     match fs::read(path) {
         Ok(text) => {
             let value = serde_json::from_slice(&text);
-            value.map(Some).with_context(|| format!("{} is not as we write it", path.display()))
+            value.map(Some).with_context(|| {
+                format!(
+                    "{} is not as wherry-node writes it: take it away, and what is on the node is found by what \
+                     containerd's files say",
+                    path.display()
+                )
+            })
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("can't read {}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_one_wasm_shims() {
+        let of = |shim: &str| Record { shim: shim.into(), ..Record::default() };
+        let another =
+            |record: &Record, shim| Record::anothers(Some(record), None, shim).map(str::to_owned);
+        assert_eq!(another(&of("a"), "b").as_deref(), Some("a"));
+        assert_eq!(another(&of("a"), "a"), None);
+        // A person may do anything, and what a person has done is anybody's.
+        assert_eq!(another(&of("a"), ""), None);
+        assert_eq!(another(&of(""), "b"), None);
+        assert_eq!(Record::anothers(None, None, "b"), None);
+    }
+
+    #[test]
+    fn what_is_under_way_is_somebodys_too() {
+        let journal = |before: Option<&str>, after: Option<&str>| {
+            let of = |shim: Option<&str>| {
+                shim.map(|shim| Record { shim: shim.into(), ..Record::default() })
+            };
+            Journal {
+                transaction: String::new(),
+                id: String::new(),
+                stage: Stage::Committed,
+                files: Vec::new(),
+                folders: Vec::new(),
+                link: Turn { before: None, after: None },
+                record: Turn { before: of(before), after: of(after) },
+                handlers: Vec::new(),
+                forgets: Vec::new(),
+                containers: Vec::new(),
+                daemon: Daemon::default(),
+            }
+        };
+        let first = journal(None, Some("a"));
+        assert_eq!(Record::anothers(None, Some(&first), "b"), Some("a"));
+        let last = journal(Some("a"), None);
+        assert_eq!(Record::anothers(None, Some(&last), "b"), Some("a"));
+        assert_eq!(Record::anothers(None, Some(&last), "a"), None);
     }
 }

@@ -14,6 +14,7 @@ mod durable;
 mod guard;
 mod home;
 mod journal;
+mod loaded;
 mod lock;
 mod look;
 mod revision;
@@ -54,6 +55,10 @@ fn done(what: What) -> Result<ExitCode> {
     let needs_programs = [Command::Apply, Command::Verify].contains(&what.order.command);
     let payload = match what.work {
         Work::Ordered if needs_programs => Some(Payload::open(&what.place.programs)?),
+        // What they are makes a difference only where they are.
+        Work::Ordered if what.order.command == Command::Plan => {
+            Payload::open(&what.place.programs).ok()
+        }
         _ => None,
     };
     let own = guard::own_program()?;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,6 +16,8 @@ use crate::{durable, home};
 
 /// What a revision is made of.
 const PROGRAMS: [&str; 4] = [SHIM, "wherry-guest", "wherry", "wasmbox.wasm"];
+
+const MODE: u32 = 0o755;
 
 /// The programs that this agent brings, opened before the node's file system becomes ours.
 #[derive(Debug)]
@@ -58,12 +61,17 @@ impl Payload {
         if !self.is_whole(&folder) {
             let new = folder.with_extension("new");
             durable::remove_tree(&new)?;
-            durable::remove_tree(&folder)?;
-            durable::folders(&new)?;
-            for (name, bytes) in &self.programs {
-                durable::write(&new.join(name), bytes, 0o755)?;
+            let staged = self.write_to(&new).and_then(|()| {
+                durable::remove_tree(&folder)?;
+                durable::rename(&new, &folder)
+            });
+            if staged.is_err() {
+                // A disk that is full is not to be fuller by what nobody can use.
+                durable::remove_tree(&new)?;
+                durable::remove_empty(Path::new(home::REVISIONS))?;
+                durable::remove_empty(Path::new(home::HOME))?;
             }
-            durable::rename(&new, &folder)?;
+            staged?;
         }
         // From 2.4 on containerd asks every shim this when it starts, and waits without a limit.
         let shim = folder.join(SHIM);
@@ -74,9 +82,18 @@ impl Payload {
         Ok(())
     }
 
-    fn is_whole(&self, folder: &Path) -> bool {
+    fn write_to(&self, new: &Path) -> Result<()> {
+        durable::folders(new)?;
+        let mut programs = self.programs.iter();
+        programs.try_for_each(|(name, bytes)| durable::write(&new.join(name), bytes, MODE))
+    }
+
+    /// Whether all programs are there as they came, and can be run.
+    pub(crate) fn is_whole(&self, folder: &Path) -> bool {
         let same = |(name, bytes): &(&str, Vec<u8>)| {
-            fs::read(folder.join(name)).is_ok_and(|found| found == *bytes)
+            let path = folder.join(name);
+            let mode = fs::metadata(&path).map(|found| found.permissions().mode() & 0o777);
+            mode.is_ok_and(|mode| mode == MODE) && fs::read(path).is_ok_and(|found| found == *bytes)
         };
         self.programs.iter().all(same)
     }

@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use wherry_containerd::{Difference, Effective, Plan};
+use wherry_report::Handler;
 
+use crate::loaded::Loaded;
 use crate::look::{Look, dump};
 use crate::systemd::Systemd;
 use crate::{durable, home};
@@ -23,12 +25,18 @@ use crate::{durable, home};
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Tries the plan's files where nobody reads them. `handlers` are ours: these may differ, and nothing else.
-pub(crate) fn try_out(look: &Look, plan: &Plan, handlers: &[String], wanted: bool) -> Result<()> {
+/// Tries the plan's files where nobody reads them, and returns what they come to. `ours` are the names of handlers
+/// which may differ, and nothing else may; `wanted` are those that are to be there, as they are to be.
+pub(crate) fn try_out(
+    look: &Look,
+    plan: &Plan,
+    ours: &[String],
+    wanted: &[Handler],
+) -> Result<Effective> {
     let folder = Path::new(home::TRANSACTION).join("trial");
     durable::remove_tree(&folder)?;
     durable::folders(&folder)?;
-    let tried = in_folder(look, plan, handlers, wanted, &folder);
+    let tried = in_folder(look, plan, ours, wanted, &folder);
     durable::remove_tree(&folder)?;
     tried
 }
@@ -36,30 +44,40 @@ pub(crate) fn try_out(look: &Look, plan: &Plan, handlers: &[String], wanted: boo
 fn in_folder(
     look: &Look,
     plan: &Plan,
-    handlers: &[String],
-    wanted: bool,
+    ours: &[String],
+    wanted: &[Handler],
     folder: &Path,
-) -> Result<()> {
+) -> Result<Effective> {
     let files = plan.in_folder(folder)?;
     for (path, text) in &files {
         durable::write(path, text.as_bytes(), 0o600)?;
     }
     let main = folder.join("00.toml");
     let after = dump(&look.program, Some(&main))?;
-    let ours: Vec<&str> = handlers.iter().map(String::as_str).collect();
+    let ours: Vec<&str> = ours.iter().map(String::as_str).collect();
     let lost = look.node.effective.differences(&after, &ours);
     if !lost.is_empty() {
         let lost: Vec<String> = lost.iter().take(5).map(Difference::to_string).collect();
         bail!("settings of others would change: {}", lost.join("; "));
     }
-    let known = |name: &&String| after.cri().is_some_and(|cri| cri.handlers.contains_key(*name));
-    if wanted && let Some(missing) = handlers.iter().find(|name| !known(name)) {
-        bail!("containerd would pass over the handler {missing}");
+    for handler in wanted {
+        let found =
+            after.cri().and_then(|cri| cri.handlers.get(&handler.name).map(Loaded::of_file));
+        match found {
+            None => bail!("containerd would pass over the handler {}", handler.name),
+            Some(found) if !found.is(handler) => bail!(
+                "containerd would not take the handler {} from our file: {}; another of its files says so",
+                handler.name,
+                found.instead_of(handler)
+            ),
+            Some(_) => {}
+        }
     }
     if after.cri().is_none() {
         bail!("the CRI plugin would be disabled");
     }
-    shadow(&look.program, &after, folder)
+    shadow(&look.program, &after, folder)?;
+    Ok(after)
 }
 
 /// Starts the daemon, and ends it when it listens.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::cri::{self, Cri};
+use crate::cri::{self, Cri, Wish};
 use crate::journal::{Daemon, Journal, Record, Stage, Supervisor};
 use crate::run::run;
 use crate::systemd::Systemd;
@@ -58,9 +58,10 @@ pub(crate) fn restart(daemon: &Daemon) -> Result<bool> {
     Ok(true)
 }
 
-/// Puts back what was before, with containerd started on it. A file that somebody else has written meanwhile is left
-/// to him.
-pub(crate) fn undo(journal: &Journal) -> Result<()> {
+/// Puts back what was before, with containerd started on it if it is for us to start it. A file that somebody else
+/// has written meanwhile is left to him. Whether containerd was started again.
+pub(crate) fn undo(journal: &Journal) -> Result<bool> {
+    let mut restarted = false;
     for edit in journal.files.iter().rev() {
         durable::tidy_file(&edit.path)?;
         if content(&edit.path)? == edit.text.after && edit.text.after != edit.text.before {
@@ -74,9 +75,9 @@ pub(crate) fn undo(journal: &Journal) -> Result<()> {
     let was_ready = was_ready.is_ok_and(|state| state.ready);
     if journal.stage >= Stage::Committed || !was_ready {
         if !journal.files.is_empty() {
-            restart(&journal.daemon)?;
+            restarted = restart(&journal.daemon)?;
         }
-        cri::wait(&journal.daemon.address, &[], &[], READY)?;
+        cri::wait(&journal.daemon.address, &Wish::default(), READY)?;
     }
     // The other way round than it was done: nothing that containerd may be told of is missing meanwhile.
     durable::tidy_link(Path::new(home::CURRENT))?;
@@ -87,7 +88,8 @@ pub(crate) fn undo(journal: &Journal) -> Result<()> {
         // Its container may have run already.
         home::sweep()?;
     }
-    close(&journal.daemon)
+    close(&journal.daemon)?;
+    Ok(restarted)
 }
 
 /// Finishes what is proved.
@@ -97,6 +99,11 @@ pub(crate) fn finish(journal: &Journal) -> Result<()> {
     if journal.record.after.is_none() {
         let record = journal.record.before.as_ref();
         for folder in record.into_iter().flat_map(|record| record.folders.iter().rev()) {
+            durable::remove_empty(folder)?;
+        }
+        // One that nobody remembers to have made.
+        let files = journal.files.iter().filter_map(|edit| edit.path.parent());
+        for folder in files.filter(|folder| folder.ends_with(wherry_containerd::FOLDER)) {
             durable::remove_empty(folder)?;
         }
         durable::remove_tree(Path::new(home::REVISIONS))?;

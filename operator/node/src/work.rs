@@ -10,12 +10,12 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use wherry_containerd::{Change, Node, Wanted, Way};
 use wherry_report::{
-    Command, Container, Finding, Method, Order, Outcome, Report, Runtime, Severity,
+    Command, Container, Finding, Method, Order, Outcome, Report, RestartPolicy, Runtime, Severity,
 };
 
 use crate::args::Place;
 use crate::cri::Smoke;
-use crate::journal::{Edit, Journal, Stage, Supervisor, Turn};
+use crate::journal::{Daemon, Edit, Journal, Record, Stage, Supervisor, Turn};
 use crate::look::{Bundle, Look};
 use crate::revision::Payload;
 use crate::systemd::Systemd;
@@ -125,7 +125,22 @@ impl Job {
         wherry_containerd::install(node, &wanted)
     }
 
+    /// What there is to say on a node that has what another `WasmShim` has installed.
+    fn anothers(&self) -> Result<Option<String>> {
+        let (record, journal) = (Record::read()?, Journal::read()?);
+        let owner = Record::anothers(record.as_ref(), journal.as_ref(), &self.order.shim);
+        Ok(owner.map(|owner| {
+            format!(
+                "the WasmShim {owner} has its shim on this node, and a node has one: select other nodes, or take \
+                 this one from {owner} first"
+            )
+        }))
+    }
+
     fn plan(&self, report: &mut Report) -> Result<Ended> {
+        if let Some(why) = self.anothers()? {
+            return Ok((Outcome::Failed, why));
+        }
         let look = self.look(report)?;
         let plan = match self.install(&look.node) {
             Ok(plan) => plan,
@@ -133,10 +148,15 @@ impl Job {
         };
         let edits = edits(&plan.changes)?;
         report.diff = edits.iter().map(diff).collect();
-        let message = match edits.is_empty() {
+        let mut message = match edits.is_empty() {
             true => "containerd's configuration stays as it is".to_owned(),
             false => format!("containerd is told {}", in_words(&plan.way)),
         };
+        if let Some(payload) = &self.payload
+            && crate::revision::current() != Some(payload.folder())
+        {
+            message.push_str(", and the programs are new");
+        }
         Ok((Outcome::Planned, message))
     }
 
@@ -152,18 +172,30 @@ impl Job {
     }
 
     /// What another run has left: finished if it was proved; else undone, unless it was this very work.
-    fn inherit(&self, wanted: Option<&str>) -> Result<Option<Journal>> {
+    fn inherit(&self, wanted: Option<&Payload>) -> Result<Option<Journal>> {
         let Some(journal) = Journal::read()? else { return Ok(None) };
         if journal.stage == Stage::Proven {
             undo::finish(&journal)?;
             return Ok(None);
         }
-        if journal.record.after.as_ref().map(|record| record.digest.as_str()) == wanted
-            && journal.expects == wanted.map(|_| self.handlers()).unwrap_or_default()
-        {
+        let is_this = match (&journal.record.after, wanted) {
+            (None, None) => true,
+            (Some(record), Some(payload)) => {
+                record.digest == payload.digest
+                    && record.revision == self.order.revision
+                    && journal.handlers == self.order.handlers
+            }
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if is_this {
             return Ok(Some(journal));
         }
-        undo::undo(&journal)?;
+        let supervisor = match self.order.restart.policy {
+            RestartPolicy::Auto => journal.daemon.supervisor.clone(),
+            RestartPolicy::Never | RestartPolicy::OnNextBoot => Supervisor::Nobody,
+        };
+        let daemon = Daemon { supervisor, ..journal.daemon.clone() };
+        undo::undo(&Journal { daemon, ..journal })?;
         Ok(None)
     }
 

@@ -14,6 +14,9 @@ pub struct Order {
     /// The machine that is meant. A node of the same name may have become another one since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine_id: Option<String>,
+    /// The `WasmShim` whose work it is. What another one has installed stays; empty, if a person asks.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub shim: String,
     /// The `ShimRevision` that the node is to run, or to be rid of.
     pub revision: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -1,17 +1,18 @@
 //! The node as wanted.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use wherry_containerd::Plan;
+use wherry_containerd::{Change, Plan};
 use wherry_report::{Installed, Outcome, Report};
 
 use super::{Ended, Job, edits, locked, method, missing_folders, unable};
-use crate::cri::Cri;
+use crate::cri::{self, Cri, Wish};
 use crate::journal::{Edit, Journal, Known, Record, Stage, Turn};
 use crate::look::Look;
 use crate::revision::{self, Payload};
+use crate::undo::content;
 use crate::{durable, home, trial};
 
 impl Job {
@@ -19,14 +20,18 @@ impl Job {
         let began = Instant::now();
         let payload = self.payload.as_ref().context("there are no programs to install")?;
         let _lock = locked()?;
-        let inherited = self.inherit(Some(&payload.digest))?;
+        if let Some(why) = self.anothers()? {
+            return Ok((Outcome::Failed, why));
+        }
+        let inherited = self.inherit(Some(payload))?;
         let look = self.look(report)?;
         let plan = match self.install(&look.node) {
             Ok(plan) => plan,
             Err(refusal) => return Ok((unable(&refusal), refusal.to_string())),
         };
-        if let Some(journal) = inherited {
+        if let Some(mut journal) = inherited {
             payload.stage()?;
+            journal.daemon = self.daemon(&look);
             return self.carry_out(journal, &look, report, began);
         }
         if let Err(why) = self.preflight(&look, report) {
@@ -34,22 +39,18 @@ impl Job {
         }
         payload.stage()?;
         let edits = edits(&plan.changes)?;
-        if !edits.is_empty() {
+        let wish = Wish { loaded: &self.order.handlers, ..Wish::default() };
+        let is_loaded = cri::wait(&look.daemon.address, &wish, Duration::ZERO).is_ok();
+        if !edits.is_empty() || !is_loaded {
             durable::folders(Path::new(home::TRANSACTION))?;
-            trial::try_out(&look, &plan, &self.handlers(), true)?;
+            trial::try_out(&look, &plan, &self.handlers(), &self.order.handlers)?;
         }
-        let journal = self.prepare(&look, &plan, payload, edits)?;
+        let journal = self.prepare(&look, payload, edits)?;
         self.carry_out(journal, &look, report, began)
     }
 
     /// What is to be done, written down with what was before.
-    fn prepare(
-        &self,
-        look: &Look,
-        plan: &Plan,
-        payload: &Payload,
-        edits: Vec<Edit>,
-    ) -> Result<Journal> {
+    fn prepare(&self, look: &Look, payload: &Payload, edits: Vec<Edit>) -> Result<Journal> {
         let before = Record::read()?;
         let folders = missing_folders(edits.iter().map(|edit| edit.path.as_path()));
         let mut record = before.clone().unwrap_or_default();
@@ -65,14 +66,17 @@ impl Job {
             let ours = edit.text.after.clone();
             record.files.push(Known { path: edit.path.clone(), original, ours });
         }
-        // What is as wanted already, and nobody's memory, as after a loss of the record.
-        for change in &plan.changes {
-            if record.known(&change.path).is_none() {
-                let text = Turn { before: change.text.clone(), after: change.text.clone() };
-                let edit = Edit { path: change.path.clone(), text };
-                let original = without_us(look, &edit)?;
-                record.files.push(Known { path: edit.path, original, ours: change.text.clone() });
+        // What is as wanted already, and nobody's memory, as after a loss of the record: and the line that imports it.
+        let mut seen = wherry_containerd::remove(&look.node)?.changes;
+        seen.retain(|change| record.known(&change.path).is_none());
+        for Change { path, text: original } in seen.into_iter().rev() {
+            let ours = content(&path)?;
+            if ours != original {
+                record.files.push(Known { path, original, ours });
             }
+        }
+        if !self.order.shim.is_empty() {
+            record.shim = self.order.shim.clone();
         }
         record.revision = self.order.revision.clone();
         record.digest = payload.digest.clone();
@@ -87,11 +91,11 @@ impl Job {
             files: edits,
             folders,
             link: Turn { before: revision::current(), after: Some(payload.folder()) },
-            expects: record.handlers.clone(),
+            handlers: self.order.handlers.clone(),
             forgets,
             record: Turn { before, after: Some(record) },
             containers: Cri::connect(&look.daemon.address)?.running()?,
-            daemon: look.daemon.clone(),
+            daemon: self.daemon(look),
         };
         durable::folders(Path::new(home::TRANSACTION))?;
         journal.write()?;
@@ -100,7 +104,7 @@ impl Job {
 
     pub(super) fn installed(&self, report: &mut Report, plan: &Plan) -> Result<()> {
         let Some(change) = plan.changes.first() else { return Ok(()) };
-        let text = crate::undo::content(&change.path)?.unwrap_or_default();
+        let text = content(&change.path)?.unwrap_or_default();
         let revision = Record::read()?.map(|record| record.revision).unwrap_or_default();
         report.installed = Some(Installed {
             revision,

@@ -1,6 +1,5 @@
 //! From the journal to the proof, or back.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -8,8 +7,8 @@ use wherry_containerd::Distribution;
 use wherry_report::{Outcome, Proof, Report, RestartPolicy, Transaction};
 
 use super::{Ended, Job};
-use crate::cri::{self, Cri};
-use crate::journal::{Journal, Stage, Supervisor};
+use crate::cri::{self, Cri, Wish};
+use crate::journal::{Daemon, Journal, Stage, Supervisor};
 use crate::look::Look;
 use crate::{durable, guard, revision, undo};
 
@@ -64,7 +63,19 @@ impl Job {
                 ))
             }
             Err(why) => match undo::undo(&journal) {
-                Ok(()) => Ok((Outcome::Reverted, format!("{why:#}; the node is as before"))),
+                Ok(restarted) => {
+                    if let Some(cost) = &mut report.last_transaction {
+                        cost.restarted |= restarted;
+                    }
+                    let waits = !restarted && !journal.files.is_empty() && !self.may_restart();
+                    let how = match waits {
+                        true => {
+                            "its files are as before, and containerd has to be started again by somebody else"
+                        }
+                        false => "the node is as before",
+                    };
+                    Ok((Outcome::Reverted, format!("{why:#}; {how}")))
+                }
                 Err(worse) => bail!("{why:#}; and putting back what was before failed: {worse:#}"),
             },
         }
@@ -77,7 +88,7 @@ impl Job {
         report: &mut Report,
         cost: &mut Transaction,
     ) -> Result<Come> {
-        let may_restart = self.order.restart.policy == RestartPolicy::Auto;
+        let may_restart = self.may_restart();
         let guarded = Duration::from_secs(u64::from(self.order.restart.guard_timeout_s));
         if may_restart {
             guard::arm(&self.own, journal, guarded)?;
@@ -87,32 +98,37 @@ impl Job {
         }
         if journal.stage == Stage::Committed {
             let loads_itself = look.node.distribution == Distribution::K0s;
-            if !journal.files.is_empty() && !is_loaded(journal) && !loads_itself {
+            // Whatever was changed now, or by whom: what it has not read does not hold.
+            if !loads_itself && !is_loaded(journal) {
                 if !may_restart || journal.daemon.supervisor == Supervisor::Nobody {
                     return Ok(Come::Waits);
                 }
                 let began = Instant::now();
                 cost.restarted = undo::restart(&journal.daemon)?;
                 cost.restart_ms = millis(began.elapsed());
-                cri::wait(&journal.daemon.address, &[], &[], undo::READY)?;
+                cri::wait(&journal.daemon.address, &Wish::default(), undo::READY)?;
                 cost.cri_down_ms = millis(began.elapsed());
             }
             journal.reach(Stage::Restarted)?;
         }
-        self.prove(journal, look, report)?;
+        // What is not there and was not looked for anew will not come.
+        let is_new = cost.restarted || !journal.files.is_empty();
+        let patience = if is_new { undo::READY } else { Duration::ZERO };
+        self.prove(journal, look, report, patience)?;
         journal.reach(Stage::Proven)?;
         Ok(Come::Proven)
     }
 
     /// CRI is ready, knows what it has to, has its containers still; and a container runs.
-    fn prove(&self, journal: &Journal, look: &Look, report: &mut Report) -> Result<()> {
+    fn prove(
+        &self,
+        journal: &Journal,
+        look: &Look,
+        report: &mut Report,
+        patience: Duration,
+    ) -> Result<()> {
         let address = &journal.daemon.address;
-        let patience = match journal.files.is_empty() {
-            // Nothing was restarted: what is not there will not come.
-            true => Duration::ZERO,
-            false => undo::READY,
-        };
-        cri::wait(address, &journal.expects, &journal.forgets, patience)?;
+        cri::wait(address, &wish(journal), patience)?;
         let mut cri = Cri::connect(address)?;
         let proof = report.proof.insert(Proof { handler_listed: true, ..Proof::default() });
         let (before, survived) = (journal.containers.len(), cri.survived(&journal.containers)?);
@@ -121,18 +137,31 @@ impl Job {
         if survived < before {
             bail!("{} of {before} containers were lost", before - survived);
         }
-        for handler in &journal.expects {
-            let took = cri.smoke(handler, &self.smoke(look)?)?;
+        for handler in &journal.handlers {
+            let took = cri.smoke(&handler.name, &self.smoke(look)?)?;
             proof.container_ms = proof.container_ms.max(millis(took));
             proof.container_ran = true;
         }
         Ok(())
     }
 
-    /// As [`Job::prove`], of a node that is left as it is.
+    fn may_restart(&self) -> bool {
+        self.order.restart.policy == RestartPolicy::Auto
+    }
+
+    /// The daemon, and who starts it again for this order.
+    pub(super) fn daemon(&self, look: &Look) -> Daemon {
+        match self.may_restart() {
+            true => look.daemon.clone(),
+            false => Daemon { supervisor: Supervisor::Nobody, ..look.daemon.clone() },
+        }
+    }
+
+    /// As [`Job::prove`], of a node that is left as it is, whoever has brought the handlers there.
     pub(super) fn look_whether(&self, look: &Look, report: &mut Report) -> Result<()> {
         let handlers = self.handlers();
-        cri::wait(&look.daemon.address, &handlers, &[], Duration::ZERO)?;
+        let wish = Wish { named: &handlers, ..Wish::default() };
+        cri::wait(&look.daemon.address, &wish, Duration::ZERO)?;
         let proof = report.proof.insert(Proof { handler_listed: true, ..Proof::default() });
         let mut cri = Cri::connect(&look.daemon.address)?;
         for handler in &handlers {
@@ -168,8 +197,11 @@ fn commit(journal: &mut Journal) -> Result<()> {
 
 /// Whether containerd has started on these files already.
 fn is_loaded(journal: &Journal) -> bool {
-    let address: &Path = &journal.daemon.address;
-    cri::wait(address, &journal.expects, &journal.forgets, Duration::ZERO).is_ok()
+    cri::wait(&journal.daemon.address, &wish(journal), Duration::ZERO).is_ok()
+}
+
+fn wish(journal: &Journal) -> Wish<'_> {
+    Wish { loaded: &journal.handlers, named: &[], forgotten: &journal.forgets }
 }
 
 fn millis(time: Duration) -> u64 {

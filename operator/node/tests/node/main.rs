@@ -4,7 +4,9 @@
 //! programs of a release (`make programs`).
 
 mod image;
+mod owners;
 mod rig;
+mod truth;
 
 use std::time::{Duration, Instant};
 

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use wherry_report::Report;
+use wherry_report::{Order, Report};
 
 use crate::image;
 
@@ -153,7 +153,7 @@ impl Mini {
         self.command(words).stdin(Stdio::null()).output().expect("nsenter (util-linux)")
     }
 
-    fn run(&self, words: &[&str]) -> String {
+    pub(crate) fn run(&self, words: &[&str]) -> String {
         let output = self.try_run(words);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{words:?}: {said}\n{}", self.log());
@@ -194,6 +194,13 @@ impl Mini {
         let code = i32::from(report.outcome.exit_code());
         assert_eq!(output.status.code(), Some(code), "{report:#?}");
         report
+    }
+
+    /// As [`Mini::agent`], by an order of the operator's.
+    pub(crate) fn order(&self, order: &Order) -> Report {
+        let mut agent = self.agent_command(&[]);
+        let output = agent.env(wherry_report::ORDER_VARIABLE, order.text()).output();
+        self.told(&[&order.text()], output.expect("nsenter"))
     }
 
     /// Runs the agent, and has it killed at this step. Whether it came so far.
