@@ -116,7 +116,11 @@ fn pod(shim: &WasmShim, order: &Order, image: &str, pull_secrets: &[String]) -> 
                 { "name": SMOKE_VARIABLE, "value": image },
             ],
             "resources": {
-                "requests": { "cpu": "10m", "memory": "32Mi" }, "limits": { "memory": "256Mi" },
+                // No scheduler placed it, and a kubelet turns away what asks for more than is left: on a node that
+                // is booked to the last there would be no agent. A class of critical pods would have others evicted
+                // in its place, and is not to be had in every namespace (quota). Zeros are written, as a request that
+                // is missing becomes its limit.
+                "requests": { "cpu": "0", "memory": "0" }, "limits": { "memory": "256Mi" },
             },
             "securityContext": {
                 "runAsUser": 0, "privileged": false, "allowPrivilegeEscalation": false,

@@ -9,7 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
-use wherry_operator_core::crd::{Action, WasmShimStatus};
+use wherry_operator_core::crd::{Action, Counts, WasmShimStatus};
 use wherry_report::Report;
 
 type Labels = Vec<(&'static str, String)>;
@@ -111,32 +111,61 @@ impl Metrics {
 
     pub(crate) fn status(&self, shim: &str, status: &WasmShimStatus) {
         let own = || vec![("shim", shim.to_string())];
-        let nodes = &status.nodes;
-        let counts = [
-            ("desired", nodes.desired),
-            ("ready", nodes.ready),
-            ("pending", nodes.pending),
-            ("progressing", nodes.progressing),
-            ("pending_restart", nodes.pending_restart),
-            ("failed", nodes.failed),
-            ("drifted", nodes.drifted),
-            ("unsupported", nodes.unsupported),
-            ("held", nodes.held),
-            ("removing", nodes.removing),
-        ];
-        for (phase, count) in counts {
-            let labels = vec![("shim", shim.to_string()), ("phase", phase.to_string())];
-            self.nodes.get_or_create(&labels).set(count.into());
-        }
         let wave = status.wave.as_ref().map_or(-1, |wave| wave.index.into());
         self.wave.get_or_create(&own()).set(wave);
         self.rejected.get_or_create(&own()).set(status.rejected.is_some().into());
+        for (phase, count) in counts(&status.nodes) {
+            self.nodes.get_or_create(&of_phase(shim, phase)).set(count.into());
+        }
     }
+
+    /// A `WasmShim` is deleted: an alert on it would never end.
+    pub(crate) fn gone(&self, shim: &str) {
+        let own = vec![("shim", shim.to_string())];
+        self.wave.remove(&own);
+        self.rejected.remove(&own);
+        self.failures.remove(&own);
+        for (phase, _) in counts(&Counts::default()) {
+            self.nodes.remove(&of_phase(shim, phase));
+        }
+    }
+}
+
+fn of_phase(shim: &str, phase: &str) -> Labels {
+    vec![("shim", shim.to_string()), ("phase", phase.to_string())]
+}
+
+fn counts(nodes: &Counts) -> [(&'static str, u32); 10] {
+    [
+        ("desired", nodes.desired),
+        ("ready", nodes.ready),
+        ("pending", nodes.pending),
+        ("progressing", nodes.progressing),
+        ("pending_restart", nodes.pending_restart),
+        ("failed", nodes.failed),
+        ("drifted", nodes.drifted),
+        ("unsupported", nodes.unsupported),
+        ("held", nodes.held),
+        ("removing", nodes.removing),
+    ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `wherry_rollout_rejected` once stayed 1 of what was deleted.
+    #[test]
+    fn nothing_is_told_of_what_is_gone() {
+        let metrics = Metrics::new();
+        metrics.status("gone", &WasmShimStatus::default());
+        metrics.status("stays", &WasmShimStatus::default());
+        metrics.failed("gone");
+        assert!(metrics.text().contains("wherry_rollout_rejected{shim=\"gone\"} 0"));
+        metrics.gone("gone");
+        let text = metrics.text();
+        assert!(!text.contains("gone") && text.contains("shim=\"stays\""), "{text}");
+    }
 
     /// Alerts and dashboards of the chart are checked against this list.
     #[test]

@@ -110,6 +110,14 @@ fn a_value_that_cannot_be_honoured_is_refused_by_its_name() {
         ("operator.podLabels.app\\.kubernetes\\.io/name=x", "invalid propertyName"),
         ("operator.securityContext.privileged=true", "securityContext"),
         ("operator.resources.limits.gpu=1", "gpu"),
+        (
+            "shim.spec.nodes.selector.matchExpressions[0].key=a,shim.spec.nodes.selector.matchExpressions[0].operator=in",
+            "operator",
+        ),
+        (
+            "shim.spec.nodes.selector.matchExpressions[0].key=a,shim.spec.nodes.selector.matchExpressions[0].operator=In",
+            "oneOf",
+        ),
         ("shim.spec.mode=Manged", "shim.spec.mode"),
         ("shim.spec.artifact.image=x", "artifact"),
         ("shim.spec.rollout.maxUnavailable=0", "shim.spec.rollout.maxUnavailable"),

@@ -28,6 +28,7 @@ struct State {
     orders: BTreeMap<String, Vec<String>>,
     twice: BTreeSet<String>,
     busy: BTreeSet<String>,
+    booked: BTreeSet<String>,
 }
 
 impl Kubelet {
@@ -73,6 +74,16 @@ impl Kubelet {
         };
     }
 
+    /// Nothing is left of the node for another pod, or something is again.
+    pub(crate) fn booked(&self, node: &str, booked: bool) {
+        let mut state = self.state();
+        if booked {
+            state.booked.insert(node.to_string())
+        } else {
+            state.booked.remove(node)
+        };
+    }
+
     pub(crate) fn twice(&self) -> BTreeSet<String> {
         self.state().twice.clone()
     }
@@ -109,6 +120,10 @@ impl Kubelet {
         let word = |key: &str| order[key].as_str().unwrap_or_default().to_string();
         let (node, revision, command) = (word("node"), word("revision"), word("command"));
         let mut state = self.state();
+        if state.booked.contains(&node) {
+            return json!({ "phase": "Failed", "reason": "OutOfpods",
+                "message": "Pod was rejected: too many pods" });
+        }
         state.orders.entry(node.clone()).or_default().push(command.clone());
         let busy = state.busy.contains(&node);
         let bad = order["handlers"][0]["options"].as_str().is_some_and(|it| it.contains("bad"));

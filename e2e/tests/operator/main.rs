@@ -2,6 +2,7 @@
 
 mod kubelet;
 mod people;
+mod refusals;
 mod rollout;
 mod schema;
 mod world;
@@ -11,6 +12,6 @@ use std::process::ExitCode;
 use wherry_e2e::suite;
 
 fn main() -> ExitCode {
-    let cases = [rollout::CASES, schema::CASES, people::CASES];
+    let cases = [rollout::CASES, schema::CASES, people::CASES, refusals::CASES];
     suite::main_of_waiters("operator", 4, world::Fleet::new, &cases.concat())
 }

@@ -22,10 +22,13 @@ fn refusal(fleet: &Fleet, object: &Value) -> Result<String> {
 fn refused(fleet: &Fleet) -> Result<()> {
     let changed = |path: &str, value: Value| {
         let mut object = shim("refused", &image("good"));
+        object["spec"]["rollout"]["windows"] = json!([]);
         *object.pointer_mut(path).expect("a path of the object") = value;
         object
     };
     let handler = |name: &str| json!({ "name": name, "runtimeClassName": name });
+    let expression = |operator: &str, values: Value| json!({ "matchExpressions": [{ "key": "pool", "operator": operator, "values": values }] });
+    let window = |cron: &str| json!([{ "cron": cron, "duration": "1h" }]);
     let waves = |last: Value| json!([{ "name": "rest", "nodes": last }]);
     let cases = [
         ("/spec/artifact/image", json!("registry.test/wherry-node:latest"), "spec.artifact.image"),
@@ -35,6 +38,11 @@ fn refused(fleet: &Fleet) -> Result<()> {
         ("/spec/rollout/maxUnavailable", json!(0), "maxUnavailable"),
         ("/spec/handlers", json!([handler("a"), handler("a")]), "Duplicate value"),
         ("/spec/handlers", json!([]), "spec.handlers"),
+        ("/spec/nodes/selector", expression("in", json!(["a"])), "Unsupported value: \"in\""),
+        ("/spec/nodes/selector", expression("In", json!([])), "In and NotIn have values"),
+        ("/spec/nodes/selector", expression("Exists", json!(["a"])), "In and NotIn have values"),
+        ("/spec/rollout/windows", window("0 25 * * *"), "spec.rollout.windows[0].cron"),
+        ("/spec/rollout/windows", window("0 2 * *  "), "spec.rollout.windows[0].cron"),
         ("/metadata/name", json!("x".repeat(33)), "at most 32"),
     ];
     for (path, value, sentence) in cases {

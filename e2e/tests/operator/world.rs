@@ -141,10 +141,9 @@ pub(crate) fn shim(case: &str, image: &str) -> Value {
 }
 
 /// Rights that no call shows, each with its reason.
-const EXCUSED: [(&str, &str); 1] = [(
-    "update wasmshims/finalizers.wherry.dev",
-    "asked for by the admission plugin OwnerReferencesPermissionEnforcement, which runs here, inside of the API server",
-)];
+const EXCUSED: [(&str, &str); 2] =
+    [("update wasmshims/finalizers.wherry.dev", OWNS), ("delete runtimeclasses.node.k8s.io", OWNS)];
+const OWNS: &str = "asked for by the admission plugin OwnerReferencesPermissionEnforcement, which runs here, inside of the API server";
 
 impl Fleet {
     /// The operator's roles are as large as its calls. Of some of the cases, only that they are large enough.

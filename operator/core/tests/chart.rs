@@ -59,6 +59,13 @@ fn shim() -> Value {
     // The chart knows its image.
     made["properties"].as_object_mut().expect("fields").remove("artifact");
     made["required"] = json!(["handlers"]);
+    // The definition says this in CEL, with a sentence.
+    let one = "/properties/nodes/properties/selector/properties/matchExpressions/items";
+    made.pointer_mut(one).expect("an expression")["oneOf"] = json!([
+        { "properties": { "operator": { "enum": ["In", "NotIn"] }, "values": { "minItems": 1 } },
+          "required": ["values"] },
+        { "properties": { "operator": { "enum": ["Exists", "DoesNotExist"] }, "values": { "maxItems": 0 } } },
+    ]);
     made
 }
 

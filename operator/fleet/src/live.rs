@@ -84,7 +84,7 @@ pub(crate) async fn follow(
 fn ended(shim: &Shim, cluster: &Cluster) -> bool {
     match shim.phase {
         _ if !shim.seen => false,
-        RolloutPhase::Complete => true,
+        RolloutPhase::Complete | RolloutPhase::Refused => true,
         // Nodes are still to go back.
         RolloutPhase::RolledBack => diff::none(&diff::diffs(cluster, Some(&shim.name))),
         RolloutPhase::Progressing
@@ -92,6 +92,7 @@ fn ended(shim: &Shim, cluster: &Cluster) -> bool {
         | RolloutPhase::Paused
         | RolloutPhase::AwaitingApproval
         | RolloutPhase::AwaitingWindow
+        | RolloutPhase::AwaitingRestart
         | RolloutPhase::Removing => false,
     }
 }

@@ -75,7 +75,11 @@ fn summary(shim: &Shim, manner: &Manner, now: Timestamp) -> Vec<String> {
             let left = age(until.0, &Time(now));
             format!("the wave is watched for {left} more, until {}", until.0)
         }
-        Waits::Pods => "is being removed: nodes with containers of it wait for them".into(),
+        Waits::Restart(nodes) => {
+            format!("waits for a restart of containerd on {nodes} nodes (spec.restart.policy)")
+        }
+        Waits::Accepted(why) => format!("cannot be done: {why}"),
+        Waits::Nodes(all) => format!("nodes to be cleaned wait: {}", all.join("; ")),
     });
     lines.extend(told.map(|told| format!("  {told}")));
     lines

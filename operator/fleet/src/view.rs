@@ -52,8 +52,12 @@ pub(crate) enum Waits {
     /// For one of these to open.
     Window(Vec<String>),
     Soak(Time),
-    /// For pods to leave.
-    Pods,
+    /// For containerd to be restarted on so many nodes, by others.
+    Restart(u32),
+    /// For another spec, or for what keeps this one from being done to go.
+    Accepted(String),
+    /// What nodes wait for that are to be cleaned.
+    Nodes(Vec<String>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -166,7 +170,7 @@ fn verdict(phase: RolloutPhase, counts: &Counts, seen: bool) -> Verdict {
     let bad = counts.failed + counts.drifted > 0;
     match phase {
         _ if !seen => Verdict::UnderWay,
-        RolloutPhase::RolledBack => Verdict::Bad,
+        RolloutPhase::RolledBack | RolloutPhase::Refused => Verdict::Bad,
         RolloutPhase::Complete if bad => Verdict::Bad,
         RolloutPhase::Complete => Verdict::Well,
         RolloutPhase::Progressing
@@ -174,6 +178,7 @@ fn verdict(phase: RolloutPhase, counts: &Counts, seen: bool) -> Verdict {
         | RolloutPhase::Paused
         | RolloutPhase::AwaitingApproval
         | RolloutPhase::AwaitingWindow
+        | RolloutPhase::AwaitingRestart
         | RolloutPhase::Removing => Verdict::UnderWay,
     }
 }
@@ -187,8 +192,17 @@ fn waits(shim: &WasmShim, seen: bool) -> Option<Waits> {
         RolloutPhase::AwaitingApproval => Some(Waits::Approval),
         RolloutPhase::AwaitingWindow => Some(Waits::Window(windows(shim))),
         RolloutPhase::Soaking => soak.map(Waits::Soak),
-        RolloutPhase::Removing => Some(Waits::Pods),
-        RolloutPhase::Progressing | RolloutPhase::Complete | RolloutPhase::RolledBack => None,
+        RolloutPhase::AwaitingRestart => status.map(|it| Waits::Restart(it.nodes.pending_restart)),
+        RolloutPhase::Refused => {
+            let said = status.and_then(|it| it.conditions.iter().find(|it| it.type_ == "Accepted"));
+            said.map(|it| Waits::Accepted(it.message.clone()))
+        }
+        RolloutPhase::Removing
+        | RolloutPhase::Progressing
+        | RolloutPhase::Complete
+        | RolloutPhase::RolledBack => {
+            status.filter(|it| !it.waits.is_empty()).map(|it| Waits::Nodes(it.waits.clone()))
+        }
     }
 }
 

@@ -18,9 +18,11 @@ use wherry_operator_core::crd::{
     self, FIELD_MANAGER, FINALIZER, NODE_LABEL, NodeShim, NodeShimSpec, READY, RevisionSpec,
     SHIM_LABEL, ShimRevision, WasmShim, WasmShimStatus, node_shim, proof_label, startup_taint,
 };
-use wherry_operator_core::plan::{Action, Order, conditions};
+use wherry_operator_core::plan::{Action, Order, Refusal, conditions};
 
-use super::{Controller, view};
+use super::Controller;
+use super::recent::Turn;
+use super::view::{self, End};
 use crate::agent::{self, TRANSACTION};
 use crate::class;
 
@@ -51,21 +53,38 @@ impl Controller {
         Ok(api.patch(&shim.name_any(), &Self::apply(), &Patch::Apply(patch)).await?)
     }
 
-    pub(super) async fn classes(&mut self, shim: &WasmShim) -> Result<()> {
+    /// Why one of the RuntimeClasses is not as it is to be, if the API server has a reason that stays.
+    pub(super) async fn classes(&mut self, shim: &WasmShim) -> Result<Option<String>> {
+        let mut refused = None;
         for class in class::classes(shim) {
-            let text = serde_json::to_string(&class).context("a RuntimeClass")?;
-            if !self.recent.applies(class.name_any(), text) {
-                continue;
+            let (name, text) = (class.name_any(), serde_json::to_string(&class)?);
+            match self.recent.turn(&name, &text) {
+                Turn::Apply => {}
+                Turn::Rest => continue,
+                Turn::Wait(sentence) => {
+                    refused.get_or_insert(sentence);
+                    continue;
+                }
             }
             self.fence.check()?;
             let api: Api<RuntimeClass> = Api::all(self.client.clone());
-            let applied = api.patch(&class.name_any(), &Self::apply(), &Patch::Apply(&class)).await;
-            if applied.is_err() {
-                self.recent.unapplied(&class.name_any());
+            match api.patch(&name, &Self::apply(), &Patch::Apply(&class)).await {
+                Ok(_) => self.recent.applied(&name, text),
+                Err(kube::Error::Api(status)) if [403, 409, 422].contains(&status.code) => {
+                    let sentence = format!(
+                        "the RuntimeClass {name} is not taken: {}; if it is somebody else's, delete it, or make a \
+                         WasmShim that names another",
+                        status.message
+                    );
+                    self.recent.refused(&name, text, sentence.clone());
+                    refused.get_or_insert(sentence);
+                }
+                Err(error) => {
+                    return Err(error).with_context(|| format!("the RuntimeClass {name}"));
+                }
             }
-            applied.with_context(|| format!("the RuntimeClass {}", class.name_any()))?;
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// Makes a revision that is not there yet.
@@ -123,10 +142,15 @@ impl Controller {
         {
             let now = Timestamp::now();
             let report = view::report(pods, &job.name_any(), &agent::transaction(&object));
-            if report.is_none() && now.duration_since(ended).as_secs() < LATE_S {
-                return Ok(());
-            }
-            let settled = self.settle(&object, &node, report, now).await?;
+            let late = now.duration_since(ended).as_secs() >= LATE_S;
+            let end = match (report, view::turned_away(pods, &job.name_any())) {
+                (Some(report), _) => End::Report(report.into()),
+                (None, _) if !late => return Ok(()),
+                (None, Some(why)) => End::TurnedAway(why),
+                (None, None) => End::Silence,
+            };
+            let settled = self.settle(&object, &node, end, now).await?;
+            self.condition(shim, &node, &settled).await?;
             let begun = job.creation_timestamp().map_or(ended, |time| time.0);
             self.traces.order(shim, &settled, begun, ended);
         }
@@ -139,13 +163,16 @@ impl Controller {
         &mut self,
         object: &NodeShim,
         node: &Node,
-        report: Option<wherry_report::Report>,
+        end: End,
         now: Timestamp,
     ) -> Result<NodeShim> {
         self.fence.check()?;
         let mut settled = object.clone();
-        self.metrics.report(report.as_ref());
-        let status = view::status(object, node, report, now);
+        self.metrics.report(match &end {
+            End::Report(report) => Some(report.as_ref()),
+            End::TurnedAway(_) | End::Silence => None,
+        });
+        let status = view::status(object, node, end, now);
         info!(node = object.spec.node, phase = ?status.phase, message = status.message, "observed");
         settled.status = Some(status);
         let api: Api<NodeShim> = Api::all(self.client.clone());
@@ -160,9 +187,11 @@ impl Controller {
         &mut self,
         shim: &WasmShim,
         mut status: WasmShimStatus,
+        refused: Option<&Refusal>,
     ) -> Result<WasmShim> {
         let was = shim.status.clone().unwrap_or_default();
-        status.conditions = conditions(&status, &was.conditions, &Time(Timestamp::now()));
+        let now = Time(Timestamp::now());
+        status.conditions = conditions(&status, refused, &was.conditions, &now);
         self.metrics.status(&shim.name_any(), &status);
         if shim.status.as_ref() == Some(&status) {
             return Ok(shim.clone());
@@ -174,8 +203,11 @@ impl Controller {
         told.status = Some(status.clone());
         let api: Api<WasmShim> = Api::all(self.client.clone());
         let written = api.replace_status(&shim.name_any(), &PostParams::default(), &told).await?;
-        if was.phase != status.phase {
-            self.publish(shim, &status).await;
+        let known = |it: &&Refusal| was.conditions.iter().any(|was| was.message == it.message());
+        if let Some(refused) = refused.filter(|it| !known(it)) {
+            self.publish(shim, refused_event(refused)).await;
+        } else if was.phase != status.phase && refused.is_none() {
+            self.publish(shim, phase_event(&status)).await;
         }
         if let Some((from, to)) = ended {
             self.traces.rollout(&written, from, to);
@@ -184,21 +216,7 @@ impl Controller {
     }
 
     /// An event is for people: without it nothing is lost.
-    async fn publish(&self, shim: &WasmShim, status: &WasmShimStatus) {
-        let bad = status.rejected.as_ref();
-        let wave = status.wave.as_ref().map(|wave| format!(", wave {:?}", wave.name));
-        let told = bad.map(|bad| bad.message.clone()).unwrap_or_default();
-        let event = Event {
-            type_: if bad.is_some() { EventType::Warning } else { EventType::Normal },
-            reason: format!("{:?}", status.phase),
-            note: Some(format!(
-                "{} ready{} {told}",
-                status.nodes.summary,
-                wave.unwrap_or_default()
-            )),
-            action: "Rollout".into(),
-            secondary: None,
-        };
+    async fn publish(&self, shim: &WasmShim, event: Event) {
         if let Err(error) = self.recorder.publish(&event, &shim.object_ref(&())).await {
             warn!(error = %error, "an event was not told");
         }
@@ -212,8 +230,11 @@ impl Controller {
             Action::Prove { node } => self.prove(shim, node, true).await,
             Action::Disprove { node } => self.prove(shim, node, false).await,
             Action::Evict { node } => self.evict(shim, node).await,
-            Action::Forget { node } => self.delete_object(&node_shim(&shim.name_any(), node)).await,
-            Action::Release => self.finalizers(shim, &[]).await.map(drop),
+            Action::Forget { node } => {
+                self.unconditioned(shim, node).await?;
+                self.delete_object(&node_shim(&shim.name_any(), node)).await
+            }
+            Action::Release => self.release(shim).await,
         }
     }
 
@@ -285,7 +306,7 @@ impl Controller {
     }
 
     /// Label, condition and startup taint, each only ours.
-    async fn prove(&self, shim: &WasmShim, name: &str, proved: bool) -> Result<()> {
+    async fn prove(&mut self, shim: &WasmShim, name: &str, proved: bool) -> Result<()> {
         let node = self.node(name).ok_or_else(|| anyhow!("there is no node {name}"))?;
         let (own, shim) = (shim, shim.name_any());
         let api: Api<Node> = Api::all(self.client.clone());
@@ -302,14 +323,9 @@ impl Controller {
             patch["spec"]["taints"] = json!(taints);
         }
         api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
-        let reason = if proved { "Proved" } else { "NotProved" };
-        let target = own.status.as_ref().and_then(|it| it.target_revision.clone());
-        let condition = json!({ "status": { "conditions": [{
-            "type": crd::condition(&shim), "status": if proved { "True" } else { "False" },
-            "reason": reason, "message": target.unwrap_or_default(),
-            "lastTransitionTime": Time(Timestamp::now()), "lastHeartbeatTime": Time(Timestamp::now()),
-        }]}});
-        api.patch_status(name, &PatchParams::default(), &Patch::Strategic(condition)).await?;
+        if let Some(object) = self.object(&node_shim(&shim, name)) {
+            self.condition(own, &node, &object).await?;
+        }
         info!(node = name, proved, "told its node");
         Ok(())
     }
@@ -319,6 +335,49 @@ impl Controller {
         let containers =
             object.and_then(|it| it.status.clone()).map(|it| it.in_use).unwrap_or_default();
         let pods: BTreeSet<&str> = containers.iter().map(|it| it.pod.as_str()).collect();
+    /// The node's condition says what its last order came to. A node that is to be left has none in the end.
+    async fn condition(&self, shim: &WasmShim, node: &Node, object: &NodeShim) -> Result<()> {
+        let name = shim.name_any();
+        let Some(told) =
+            object.status.as_ref().and_then(|status| view::condition(shim, node, status))
+        else {
+            return Ok(());
+        };
+        if view::conditioned(node, &name)
+            .is_some_and(|was| (&was.status, &was.message) == (&told.status, &told.message))
+        {
+            return Ok(());
+        }
+        self.fence.check()?;
+        let api: Api<Node> = Api::all(self.client.clone());
+        let patch = Patch::Strategic(json!({ "status": { "conditions": [told] } }));
+        there(api.patch_status(&node.name_any(), &PatchParams::default(), &patch).await).map(drop)
+    }
+
+    async fn unconditioned(&self, shim: &WasmShim, name: &str) -> Result<()> {
+        let kind = shim.name_any();
+        let there = self.node(name).is_some_and(|node| view::conditioned(&node, &kind).is_some());
+        if !there {
+            return Ok(());
+        }
+        let api: Api<Node> = Api::all(self.client.clone());
+        let gone = json!({ "type": crd::condition(&kind), "$patch": "delete" });
+        let patch = Patch::Strategic(json!({ "status": { "conditions": [gone] } }));
+        self::there(api.patch_status(name, &PatchParams::default(), &patch).await).map(drop)
+    }
+
+    /// Lets go of a `WasmShim`. Nodes that could not be reached keep what they have, and their `NodeShim`s.
+    async fn release(&self, shim: &WasmShim) -> Result<()> {
+        let name = shim.name_any();
+        let left = self.objects.state();
+        let left = left.iter().filter(|it| it.spec.shim == name && !view::removed(it));
+        let left: Vec<&str> = left.map(|it| it.spec.node.as_str()).collect();
+        if !left.is_empty() {
+            warn!(shim = name, nodes = left.join(" "), "not reached, and left as they are");
+        }
+        self.finalizers(shim, &[]).await.map(drop)
+    }
+
         for (namespace, pod) in pods.iter().filter_map(|pod| pod.split_once('/')) {
             let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
             match api.evict(pod, &EvictParams::default()).await {
@@ -369,6 +428,29 @@ fn over(was: &[Condition], now: &[Condition]) -> Option<(Timestamp, Timestamp)> 
     let since = |all: &[Condition], holds: &str| {
         let found = all.iter().find(|it| it.type_ == "Progressing" && it.status == holds);
         found.map(|it| it.last_transition_time.0)
+fn phase_event(status: &WasmShimStatus) -> Event {
+    let bad = status.rejected.as_ref();
+    let wave = status.wave.as_ref().map(|wave| format!(", wave {:?}", wave.name));
+    let told = bad.map(|bad| bad.message.clone()).unwrap_or_default();
+    Event {
+        type_: if bad.is_some() { EventType::Warning } else { EventType::Normal },
+        reason: format!("{:?}", status.phase),
+        note: Some(format!("{} ready{} {told}", status.nodes.summary, wave.unwrap_or_default())),
+        action: "Rollout".into(),
+        secondary: None,
+    }
+}
+
+fn refused_event(refused: &Refusal) -> Event {
+    Event {
+        type_: EventType::Warning,
+        reason: refused.reason().into(),
+        note: Some(refused.message().into()),
+        action: "Rollout".into(),
+        secondary: None,
+    }
+}
+
     };
     Some((since(was, "True")?, since(now, "False")?))
 }

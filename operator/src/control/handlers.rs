@@ -67,7 +67,7 @@ mod tests {
     fn only_what_was_told_is_missed_and_from_when_it_was() {
         let shim: WasmShim = serde_json::from_value(serde_json::json!({
             "apiVersion": "wherry.dev/v1alpha1", "kind": "WasmShim", "metadata": { "name": "wherry" },
-            "spec": { "artifact": { "image": "a" }, "handlers": [{ "name": "wherry" }] },
+            "spec": { "artifact": { "image": "a" }, "handlers": [{ "name": "wherry", "runtimeClassName": "w" }] },
         }))
         .unwrap();
         let at = |second: i64| Timestamp::from_second(second).unwrap();

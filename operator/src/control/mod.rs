@@ -8,7 +8,7 @@ mod handlers;
 mod recent;
 mod view;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,6 +43,15 @@ const TICK: Duration = Duration::from_secs(5);
 /// Not more often: what comes together is decided together.
 const BREATH: Duration = Duration::from_millis(500);
 
+/// The longest wait after a round that failed; a node that cannot be served must not keep others waiting for long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often in a row, and when to go on.
+struct Failed {
+    times: u32,
+    again: Instant,
+}
+
 /// What it asks before it writes, and whom it tells what it did.
 pub(crate) struct Telling {
     pub(crate) fence: Fence,
@@ -67,6 +76,10 @@ pub(crate) struct Controller {
     pods: Store<Pod>,
     recent: Recent,
     handlers: Handlers,
+    /// Those whose last round failed.
+    failed: HashMap<String, Failed>,
+    /// Of the last round.
+    known: BTreeSet<String>,
     changed: Arc<Notify>,
     /// Ends with the controller.
     watches: JoinSet<()>,
@@ -109,6 +122,8 @@ impl Controller {
             pull_secrets,
             recent: Recent::default(),
             handlers: Handlers::default(),
+            failed: HashMap::new(),
+            known: BTreeSet::new(),
             changed,
             watches,
         };
@@ -128,13 +143,10 @@ impl Controller {
     /// Goes on until it is dropped, or a watch ends, which none should.
     pub(crate) async fn run(mut self) -> Result<()> {
         loop {
-            for shim in self.shims.state() {
-                let begun = Instant::now();
-                if let Err(error) = self.reconcile(&shim).await {
-                    self.metrics.failed(&shim.name_any());
-                    warn!(shim = shim.name_any(), error = format!("{error:#}"), "not done");
-                }
-                self.metrics.reconciled(begun.elapsed());
+            let shims = self.shims.state();
+            self.forget(&shims);
+            for shim in shims {
+                self.round(&shim).await;
             }
             tokio::time::sleep(BREATH).await;
             let changed = self.changed.clone();
@@ -148,11 +160,41 @@ impl Controller {
         }
     }
 
+    async fn round(&mut self, shim: &Arc<WasmShim>) {
+        let (name, begun) = (shim.name_any(), Instant::now());
+        if self.failed.get(&name).is_some_and(|failed| begun < failed.again) {
+            return;
+        }
+        match self.reconcile(shim).await {
+            Ok(()) => drop(self.failed.remove(&name)),
+            Err(error) => {
+                self.metrics.failed(&name);
+                warn!(shim = name, error = format!("{error:#}"), "not done");
+                let failed =
+                    self.failed.entry(name).or_insert(Failed { times: 0, again: Instant::now() });
+                failed.again = Instant::now() + (BREATH * (1 << failed.times)).min(PATIENCE);
+                failed.times = (failed.times + 1).min(10);
+            }
+        }
+        self.metrics.reconciled(begun.elapsed());
+    }
+
+    /// Nothing more is told of a `WasmShim` that is gone.
+    fn forget(&mut self, there: &[Arc<WasmShim>]) {
+        let now: BTreeSet<String> = there.iter().map(|shim| shim.name_any()).collect();
+        for gone in self.known.difference(&now) {
+            self.metrics.gone(gone);
+            self.failed.remove(gone);
+        }
+        self.known = now;
+    }
+
     async fn reconcile(&mut self, shim: &Arc<WasmShim>) -> Result<()> {
         let (name, mut shim) = (shim.name_any(), shim.clone());
+        let mut class = None;
         if shim.metadata.deletion_timestamp.is_none() {
             shim = self.hold(&shim).await?;
-            self.classes(&shim).await?;
+            class = self.classes(&shim).await?;
             let (revision, spec) = revision_of(&name, &shim.spec);
             self.revision(&shim, &revision, spec).await?;
         }
@@ -160,10 +202,10 @@ impl Controller {
         let mut failed = self.harvest(&shim).await;
         let now = Timestamp::now();
         let nodes = self.fleet(&shim, now);
-        let fleet = Fleet { shim: &shim, nodes: &nodes, now };
-        let plan = plan::plan(&fleet)?;
+        let fleet = Fleet { shim: &shim, nodes: &nodes, now, class: class.as_deref() };
+        let plan = plan::plan(&fleet);
         // First, so that what is done next is never better known than why.
-        let shim = self.tell(&shim, plan.status).await?;
+        let shim = self.tell(&shim, plan.status, plan.refused.as_ref()).await?;
         for action in &plan.actions {
             self.fence.check()?;
             let done = self.act(&shim, action).await.with_context(|| format!("{action:?}"));

@@ -13,10 +13,34 @@ pub(crate) struct Recent {
     written: HashMap<String, Arc<NodeShim>>,
     /// RuntimeClasses as they were applied, and when.
     applied: HashMap<String, (String, Instant)>,
+    /// RuntimeClasses that were not taken.
+    refused: HashMap<String, Refused>,
+}
+
+#[derive(Debug)]
+struct Refused {
+    text: String,
+    sentence: String,
+    times: u32,
+    at: Instant,
+}
+
+/// What is to be done about a RuntimeClass now.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Apply,
+    /// It was, a short time ago.
+    Rest,
+    /// It was not taken, for this reason, and is to be tried again later.
+    Wait(String),
 }
 
 /// What somebody else changes in a RuntimeClass is made right so often.
 const AGAIN: Duration = Duration::from_secs(300);
+
+/// After a first refusal; twice as long after each other one.
+const REFUSED_FIRST: Duration = Duration::from_secs(2);
+const REFUSED_LAST: Duration = Duration::from_secs(60);
 
 /// Orders and what they came to are counted, and neither ever goes back.
 fn age(object: &NodeShim) -> (u32, u32) {
@@ -33,18 +57,31 @@ impl Recent {
         self.written.remove(name);
     }
 
-    /// Whether a RuntimeClass is to be applied now, which the caller then does.
-    pub(crate) fn applies(&mut self, name: String, text: String) -> bool {
-        let known = self.applied.get(&name);
-        if known.is_some_and(|(was, at)| *was == text && at.elapsed() < AGAIN) {
-            return false;
+    pub(crate) fn turn(&self, name: &str, text: &str) -> Turn {
+        if let Some(refused) = self.refused.get(name).filter(|it| it.text == text) {
+            let wait = (REFUSED_FIRST * (1 << refused.times.min(10))).min(REFUSED_LAST);
+            return match refused.at.elapsed() < wait {
+                true => Turn::Wait(refused.sentence.clone()),
+                false => Turn::Apply,
+            };
         }
-        self.applied.insert(name, (text, Instant::now()));
-        true
+        match self.applied.get(name) {
+            Some((was, at)) if was == text && at.elapsed() < AGAIN => Turn::Rest,
+            _ => Turn::Apply,
+        }
     }
 
-    pub(crate) fn unapplied(&mut self, name: &str) {
+    pub(crate) fn applied(&mut self, name: &str, text: String) {
+        self.refused.remove(name);
+        self.applied.insert(name.to_string(), (text, Instant::now()));
+    }
+
+    pub(crate) fn refused(&mut self, name: &str, text: String, sentence: String) {
+        let before = self.refused.get(name).filter(|it| it.text == text);
+        let times = before.map_or(0, |it| it.times.saturating_add(1));
         self.applied.remove(name);
+        let refused = Refused { text, sentence, times, at: Instant::now() };
+        self.refused.insert(name.to_string(), refused);
     }
 
     pub(crate) fn newest(
@@ -102,6 +139,25 @@ mod tests {
         assert_eq!(attempt(Some(object("a", 1))), Some(2));
         assert_eq!(attempt(Some(object("a", 2))), Some(2));
         assert_eq!(attempt(Some(object("a", 1))), Some(1), "the watch is believed again");
+    }
+
+    #[test]
+    fn a_runtime_class_that_was_refused_waits_longer_each_time_unless_it_changes() {
+        let mut recent = Recent::default();
+        assert_eq!(recent.turn("wherry", "a"), Turn::Apply);
+        for times in 0..3 {
+            recent.refused("wherry", "a".into(), "it is there".into());
+            assert_eq!(recent.refused["wherry"].times, times);
+            assert_eq!(recent.turn("wherry", "a"), Turn::Wait("it is there".into()));
+        }
+        let since = |ago: u64| Instant::now().checked_sub(Duration::from_secs(ago)).expect("past");
+        recent.refused.get_mut("wherry").expect("refused").at = since(7);
+        assert!(matches!(recent.turn("wherry", "a"), Turn::Wait(_)));
+        recent.refused.get_mut("wherry").expect("refused").at = since(9);
+        assert_eq!(recent.turn("wherry", "a"), Turn::Apply);
+        assert_eq!(recent.turn("wherry", "b"), Turn::Apply);
+        recent.applied("wherry", "a".into());
+        assert_eq!(recent.turn("wherry", "a"), Turn::Rest);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Node, NodeSystemInfo, Pod};
+use k8s_openapi::api::core::v1::{Node, NodeCondition, NodeSystemInfo, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use wherry_operator_core::crd::{
@@ -24,7 +24,8 @@ pub(crate) fn strip_node(node: &mut Node) {
     }
     if let Some(status) = &mut node.status {
         let mut conditions = status.conditions.take().unwrap_or_default();
-        conditions.retain(|condition| condition.type_ == "Ready");
+        // Ours too: whoever writes them knows what they say.
+        conditions.retain(|it| it.type_ == "Ready" || it.type_.starts_with(crd::CONDITIONS));
         // A heartbeat is no news.
         conditions.iter_mut().for_each(|condition| condition.last_heartbeat_time = None);
         let mut handlers = status.runtime_handlers.take();
@@ -114,6 +115,47 @@ pub(crate) fn tainted(node: &Node, shim: &str) -> bool {
     taints.is_some_and(|all| all.iter().any(ours))
 }
 
+/// What a node's condition is to say, unless it is to have none.
+pub(crate) fn condition(
+    shim: &WasmShim,
+    node: &Node,
+    status: &NodeShimStatus,
+) -> Option<NodeCondition> {
+    let leaves = shim.metadata.deletion_timestamp.is_some() || !selected(shim, node);
+    let seen = status.observed.as_ref()?;
+    let proved = seen.proved && !leaves;
+    let asked = seen.action == crd::Action::Plan;
+    if (leaves || asked) && conditioned(node, &shim.name_any()).is_none() {
+        return None;
+    }
+    let word = |holds: bool, yes: &str, no: &str| if holds { yes } else { no }.to_string();
+    let now = Some(Time(Timestamp::now()));
+    Some(NodeCondition {
+        type_: crd::condition(&shim.name_any()),
+        status: word(proved, "True", "False"),
+        reason: Some(word(proved, "Proved", "NotProved")),
+        message: Some(format!("{:?} of {}: {}", seen.action, seen.revision, status.message)),
+        last_transition_time: match conditioned(node, &shim.name_any()) {
+            Some(was) if was.status == word(proved, "True", "False") => {
+                was.last_transition_time.clone()
+            }
+            _ => now.clone(),
+        },
+        last_heartbeat_time: now,
+    })
+}
+
+/// Our condition of a node.
+pub(crate) fn conditioned<'n>(node: &'n Node, shim: &str) -> Option<&'n NodeCondition> {
+    let all = node.status.as_ref()?.conditions.as_ref()?;
+    all.iter().find(|it| it.type_ == crd::condition(shim))
+}
+
+/// Nothing is on its node any more.
+pub(crate) fn removed(object: &NodeShim) -> bool {
+    object.status.as_ref().is_some_and(|status| status.phase == crd::Phase::Removed)
+}
+
 /// When the Job ended, if it has.
 pub(crate) fn ended(job: &Job) -> Option<Timestamp> {
     let all = job.status.as_ref()?.conditions.as_ref()?;
@@ -122,12 +164,13 @@ pub(crate) fn ended(job: &Job) -> Option<Timestamp> {
     Some(condition.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0))
 }
 
+fn of_job(pod: &Pod, job: &str) -> bool {
+    pod.labels().get("batch.kubernetes.io/job-name").is_some_and(|name| name == job)
+}
+
 /// What one of the Job's pods reported of this order.
 pub(crate) fn report(pods: &[std::sync::Arc<Pod>], job: &str, transaction: &str) -> Option<Report> {
-    let of_job = |pod: &&std::sync::Arc<Pod>| {
-        pod.labels().get("batch.kubernetes.io/job-name").is_some_and(|name| name == job)
-    };
-    let mut messages = pods.iter().filter(of_job).filter_map(|pod| {
+    let mut messages = pods.iter().filter(|pod| of_job(pod, job)).filter_map(|pod| {
         let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
         let state = containers.first()?.state.as_ref()?;
         Report::parse(state.terminated.as_ref()?.message.as_ref()?).ok()
@@ -135,13 +178,44 @@ pub(crate) fn report(pods: &[std::sync::Arc<Pod>], job: &str, transaction: &str)
     messages.rfind(|report| report.transaction == transaction)
 }
 
+/// Why no agent was at work, if the kubelet let none of the Job's pods in: it is said in the pod, not in a container.
+pub(crate) fn turned_away(pods: &[std::sync::Arc<Pod>], job: &str) -> Option<String> {
+    let mut all = pods.iter().filter(|pod| of_job(pod, job)).peekable();
+    all.peek()?;
+    let mut told = None;
+    for pod in all {
+        let status = pod.status.as_ref()?;
+        let mut containers = status.container_statuses.iter().flatten();
+        let began = |state: &k8s_openapi::api::core::v1::ContainerState| {
+            state.running.is_some()
+                || state.terminated.as_ref().is_some_and(|it| it.started_at.is_some())
+        };
+        if containers.any(|it| it.state.as_ref().is_some_and(began)) {
+            return None;
+        }
+        let reason = status.reason.clone().filter(|_| status.phase.as_deref() == Some("Failed"))?;
+        let message = status.message.clone().unwrap_or_default();
+        told = Some(format!("{reason}: {message}"));
+    }
+    told
+}
+
+/// What became of an order.
+pub(crate) enum End {
+    Report(Box<Report>),
+    /// The kubelet let no agent in, and said why.
+    TurnedAway(String),
+    /// Nobody knows.
+    Silence,
+}
+
 /// What an order came to. Without a report it failed, and the node is thought to be as it was.
-pub(crate) fn status(
-    object: &NodeShim,
-    node: &Node,
-    report: Option<Report>,
-    now: Timestamp,
-) -> NodeShimStatus {
+pub(crate) fn status(object: &NodeShim, node: &Node, end: End, now: Timestamp) -> NodeShimStatus {
+    let (report, away) = match end {
+        End::Report(report) => (Some(*report), None),
+        End::TurnedAway(why) => (None, Some(why)),
+        End::Silence => (None, None),
+    };
     let was = object.status.clone().unwrap_or_default();
     let (spec, info) = (&object.spec, info(node));
     let before = was.observed.as_ref().filter(|seen| seen.machine_id == info.machine_id);
@@ -162,6 +236,7 @@ pub(crate) fn status(
         revision: spec.revision.clone(),
         outcome,
         proved,
+        never_ran: away.is_some(),
         failures: if failed { again.saturating_add(1) } else { 0 },
         at: Time(now),
         node_uid: node.uid().unwrap_or_default(),
@@ -173,9 +248,104 @@ pub(crate) fn status(
         Some(report) => NodeShimStatus::new(observed, report),
         None => NodeShimStatus {
             phase: outcome.into(),
-            message: "the agent's Job ended, and there is no report: see its pod's events".into(),
+            message: match away {
+                Some(why) => format!("the node let no agent in: {why}"),
+                None => {
+                    "the agent's Job ended, and there is no report: see its pod's events".into()
+                }
+            },
             observed: Some(observed),
             ..was
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pod(job: &str, status: Value) -> Arc<Pod> {
+        let labels = json!({ "batch.kubernetes.io/job-name": job });
+        let pod = json!({ "metadata": { "labels": labels }, "status": status });
+        Arc::new(serde_json::from_value(pod).expect("a pod"))
+    }
+
+    fn booked() -> Value {
+        json!({ "phase": "Failed", "reason": "OutOfcpu", "message": "Node didn't have enough resource" })
+    }
+
+    #[test]
+    fn only_a_kubelet_that_let_no_agent_in_turned_it_away() {
+        let ended = json!({ "terminated": { "exitCode": 3, "startedAt": "2026-11-23T00:00:00Z" } });
+        let ran = json!({ "phase": "Failed", "reason": "Evicted", "containerStatuses": [{
+            "name": "agent", "image": "i", "imageID": "i", "ready": false, "restartCount": 0,
+            "state": ended,
+        }]});
+        let no_image = json!({ "phase": "Pending" });
+        let told = |all: &[(&str, Value)]| {
+            let pods: Vec<_> = all.iter().map(|(job, status)| pod(job, status.clone())).collect();
+            turned_away(&pods, "j")
+        };
+        let why = "OutOfcpu: Node didn't have enough resource".to_string();
+        assert_eq!(told(&[("j", booked()), ("j", booked())]), Some(why));
+        assert_eq!(told(&[]), None);
+        assert_eq!(told(&[("other", booked())]), None);
+        assert_eq!(told(&[("j", booked()), ("j", ran)]), None);
+        assert_eq!(told(&[("j", booked()), ("j", no_image)]), None);
+    }
+
+    fn objects(deleted: bool) -> (WasmShim, Node, NodeShim) {
+        let mut shim = json!({
+            "apiVersion": "wherry.dev/v1alpha1", "kind": "WasmShim", "metadata": { "name": "wherry" },
+            "spec": { "artifact": { "image": "a" }, "handlers": [] },
+        });
+        if deleted {
+            shim["metadata"]["deletionTimestamp"] = json!("2026-11-23T00:00:00Z");
+        }
+        let node =
+            json!({ "metadata": { "name": "n", "uid": "u" }, "status": { "conditions": [] } });
+        let object = json!({
+            "apiVersion": "wherry.dev/v1alpha1", "kind": "NodeShim", "metadata": { "name": "wherry.n" },
+            "spec": { "shim": "wherry", "node": "n", "nodeUid": "u", "revision": "wherry-b",
+                "action": "Install", "attempt": 2 },
+        });
+        let read = "our own text";
+        (
+            serde_json::from_value(shim).expect(read),
+            serde_json::from_value(node).expect(read),
+            serde_json::from_value(object).expect(read),
+        )
+    }
+
+    #[test]
+    fn an_agent_that_was_not_let_in_is_told_with_the_kubelets_words() {
+        let (_, node, object) = objects(false);
+        let status =
+            status(&object, &node, End::TurnedAway("OutOfcpu: full".into()), Timestamp::now());
+        assert_eq!(status.message, "the node let no agent in: OutOfcpu: full");
+        assert!(status.observed.is_some_and(|seen| seen.never_ran));
+    }
+
+    /// The condition once named the revision of the day when the label came, and stayed for ever.
+    #[test]
+    fn a_nodes_condition_is_of_its_last_order_and_not_made_on_nodes_that_are_left() {
+        let (shim, mut node, object) = objects(false);
+        let status = status(&object, &node, End::Silence, Timestamp::now());
+        let told = condition(&shim, &node, &status).expect("a condition");
+        assert_eq!((told.type_.as_str(), told.status.as_str()), ("wherry.dev/wherry", "False"));
+        assert!(told.message.as_ref().is_some_and(|it| it.starts_with("Install of wherry-b: ")));
+        let (deleted, ..) = objects(true);
+        assert_eq!(condition(&deleted, &node, &status), None);
+        node.status.get_or_insert_default().conditions = Some(vec![told]);
+        strip_node(&mut node);
+        assert!(
+            conditioned(&node, "wherry").is_some(),
+            "it is known, so that it can be taken away"
+        );
+        assert!(condition(&deleted, &node, &status).is_some());
     }
 }

@@ -65,7 +65,10 @@ fn verdict(shims: &[WasmShim]) -> Result<()> {
             format!("{}: {:?}, {} ready", shim.name_any(), status.phase, status.nodes.summary);
         println!("{told}");
         let failed = status.nodes.failed + status.nodes.drifted;
-        if let Some(rejected) = &status.rejected {
+        let accepted = status.conditions.iter().find(|it| it.type_ == "Accepted");
+        if let Some(refused) = accepted.filter(|it| it.status == "False") {
+            bad.push(format!("{told}; {}", refused.message));
+        } else if let Some(rejected) = &status.rejected {
             bad.push(format!(
                 "{told}; {} was rolled back: {}",
                 rejected.revision, rejected.message

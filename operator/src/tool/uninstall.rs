@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Client, ResourceExt as _};
-use wherry_operator_core::crd::{NodeShim, Pace, Phase, SHIM_LABEL, WasmShim};
+use wherry_operator_core::crd::{Action, NodeShim, Pace, Phase, SHIM_LABEL, WasmShim};
 use wherry_report::WhenInUse;
 
 use super::{later, some};
@@ -113,40 +113,75 @@ fn refusal(name: &str, all: &[WasmShim], users: &[String]) -> Option<String> {
     })
 }
 
-const FORCE: &str =
-    "or leave the nodes as they are, without an operator: helm uninstall --no-hooks";
+const FORCE: &str = "or leave the nodes as they are, without an operator: helm uninstall --no-hooks; each WasmShim then has a \
+    finalizer that nobody takes away, so before the definitions go:\n  \
+    kubectl patch wasmshim NAME --type=merge -p '{\"metadata\":{\"finalizers\":null}}'";
 
 /// Waits until the operator lets go of it, which it does when every node is clean.
 async fn gone(client: Client, api: &Api<WasmShim>, name: &str, limit: Duration) -> Result<()> {
     let nodes: Api<NodeShim> = Api::all(client);
     let ours = ListParams::default().labels(&format!("{SHIM_LABEL}={name}"));
-    let (begun, mut before) = (Instant::now(), None);
+    let (begun, mut before, mut waits) = (Instant::now(), None, Vec::new());
     loop {
-        if later(api.get_opt(name).await)? == Some(None) {
-            println!("every node is clean");
+        // Asked first: what is left when it is gone is left for good.
+        let shim = later(api.get_opt(name).await)?;
+        let left = later(nodes.list(&ours).await)?.map(|list| list.items);
+        if let (Some(None), Some(left)) = (&shim, &left) {
+            println!("{}", done(name, left));
             return Ok(());
         }
-        let left = later(nodes.list(&ours).await)?.map(|list| list.items).unwrap_or_default();
-        if before != Some(left.len()) {
-            println!("{} nodes are to be cleaned", left.len());
-            before = Some(left.len());
+        let left = left.unwrap_or_default();
+        if let Some(status) = shim.flatten().and_then(|it| it.status) {
+            waits = status.waits;
+        }
+        let told = format!("{} nodes are to be cleaned\n{}", left.len(), some(&waits));
+        if before.as_ref() != Some(&told) {
+            print!("{told}");
+            before = Some(told);
         }
         if begun.elapsed() > limit {
-            bail!("{}", too_late(name, &left, limit));
+            bail!("{}", too_late(name, &left, &waits, limit));
         }
         tokio::time::sleep(AGAIN).await;
     }
 }
 
-fn too_late(name: &str, left: &[NodeShim], limit: Duration) -> String {
+/// The operator let go of it. It does so as well where it could not reach a node for too long.
+fn done(name: &str, left: &[NodeShim]) -> String {
+    let clean = |node: &&NodeShim| {
+        node.status.as_ref().is_some_and(|status| status.phase == Phase::Removed)
+    };
+    let left: Vec<String> =
+        left.iter().filter(|it| !clean(it)).map(|it| it.spec.node.clone()).collect();
+    if left.is_empty() {
+        return "every node is clean".into();
+    }
+    format!(
+        "every node is clean but these {}, which were not ready for too long: Wherry is still on them:\n{}\
+         take it off when they are back (a WasmShim {name} that selects them, and is deleted), or set them up anew;\n\
+         kubectl get nodeshims names them until their nodes are deleted",
+        left.len(),
+        some(&left)
+    )
+}
+
+fn too_late(name: &str, left: &[NodeShim], waits: &[String], limit: Duration) -> String {
     let told = |node: &NodeShim| {
         let status = node.status.clone().unwrap_or_default();
-        let phase = if status.phase == Phase::Ready { Phase::Working } else { status.phase };
-        format!("{}: {phase:?} {}", node.spec.node, status.message)
+        // What was found when it was installed is no news now.
+        let removes = status.observed.as_ref().is_some_and(|it| it.action == Action::Remove);
+        match removes {
+            true => format!("{}: {:?} {}", node.spec.node, status.phase, status.message),
+            false => format!("{}: its removal has not ended", node.spec.node),
+        }
     };
     let left: Vec<String> = left.iter().map(told).collect();
+    let why = match waits.is_empty() {
+        true => String::new(),
+        false => format!("they wait for this:\n{}", some(waits)),
+    };
     format!(
-        "WasmShim {name} is being taken off its nodes, and {} were not clean after {} s:\n{}\
+        "WasmShim {name} is being taken off its nodes, and {} were not clean after {} s:\n{}{why}\
          the operator stays and goes on: uninstall again\n{FORCE}",
         left.len(),
         limit.as_secs(),
@@ -191,6 +226,40 @@ mod tests {
         let others = refused(json!({}), &["edge", "gpu"], &[]);
         assert!(others.is_some_and(|it| it.contains("kubectl delete wasmshim edge gpu")));
         assert_eq!(refusal("wherry", &[], &[]), None);
+    }
+
+    fn node(name: &str, phase: &str, action: &str) -> NodeShim {
+        let object = json!({
+            "apiVersion": "wherry.dev/v1alpha1", "kind": "NodeShim", "metadata": { "name": name },
+            "spec": { "shim": "wherry", "node": name, "nodeUid": "u", "revision": "r",
+                "action": "Remove", "attempt": 2 },
+            "status": { "phase": phase, "message": "a container ran under wherry", "observed": {
+                "attempt": 1, "action": action, "revision": "r", "outcome": phase, "proved": true,
+                "at": "2026-11-23T00:00:00Z", "nodeUid": "u", "bootId": "b", "machineId": "m",
+                "runtimeVersion": "v" } },
+        });
+        serde_json::from_value(object).expect("a NodeShim")
+    }
+
+    #[test]
+    fn what_is_waited_for_is_said_and_nothing_of_the_installation() {
+        let left = [node("n1", "Ready", "Install"), node("n2", "InUse", "Remove")];
+        let waits = ["held by the annotation wherry.dev/hold: n1".to_string()];
+        let told = too_late("wherry", &left, &waits, Duration::from_secs(60));
+        for part in
+            ["n1: its removal has not ended", "n2: InUse", "wherry.dev/hold: n1", "finalizers"]
+        {
+            assert!(told.contains(part), "{told}");
+        }
+        assert!(!told.contains("n1: Working"), "{told}");
+    }
+
+    #[test]
+    fn nodes_that_were_not_reached_are_named_when_all_others_are_clean() {
+        assert_eq!(done("wherry", &[node("n1", "Removed", "Remove")]), "every node is clean");
+        let told =
+            done("wherry", &[node("n1", "Removed", "Remove"), node("n2", "Ready", "Install")]);
+        assert!(told.contains("n2") && !told.contains("n1"), "{told}");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 #![allow(clippy::duplicated_attributes, reason = "each column has a path of its own")]
 
+mod cron;
 mod names;
 mod node;
 mod revision;
@@ -21,6 +22,7 @@ mod status;
 pub use names::*;
 pub use node::{Action, NodeShim, NodeShimSpec, NodeShimStatus, Observation, Phase};
 pub use revision::{RevisionSpec, ShimRevision, revision_of};
+pub use select::BadSelector;
 pub use share::Share;
 pub use shim::{
     Approval, Artifact, ControlPlane, Drift, DriftAction, Handler, Mode, Nodes, OnFailure,

@@ -39,6 +39,9 @@ pub fn proof_label(shim: &str) -> String {
 /// The node's condition that says the same, with a reason.
 pub fn condition(shim: &str) -> String {
     format!("wherry.dev/{shim}")
+/// What all of [`condition`] begin with.
+pub const CONDITIONS: &str = "wherry.dev/";
+
 }
 
 /// The taint of a node that must not get pods before it is proved; lifted by the operator, set by others.

@@ -124,6 +124,9 @@ pub struct Observation {
     pub outcome: Outcome,
     /// A revision is installed, and a container proved it.
     pub proved: bool,
+    /// The agent was not let onto the node, which says nothing of the revision.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub never_ran: bool,
     /// Orders in a row that failed for this revision.
     #[serde(default)]
     pub failures: u32,

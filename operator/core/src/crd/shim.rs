@@ -139,6 +139,7 @@ pub struct Scheduling {
 pub struct Nodes {
     /// All, if it says nothing.
     #[serde(default)]
+    #[schemars(schema_with = "super::select::schema")]
     pub selector: LabelSelector,
     /// Of the agent's pods.
     #[serde(default = "tolerate_all")]
@@ -251,7 +252,7 @@ pub enum Approval {
 #[serde(rename_all = "camelCase")]
 pub struct Window {
     /// When it opens: minute, hour, day, month, weekday.
-    #[schemars(length(min = 9, max = 128))]
+    #[schemars(length(min = 9, max = 128), regex(pattern = super::cron::PATTERN))]
     pub cron: String,
     #[schemars(regex(pattern = "^(0ns|([0-9]{1,6}(h|m|s)){1,3})$"))]
     pub duration: Period,

@@ -30,6 +30,10 @@ pub struct WasmShimStatus {
     pub wave: Option<WaveStatus>,
     #[serde(default)]
     pub nodes: Counts,
+    /// What nodes wait for that are to be cleaned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub waits: Vec<String>,
     /// Some of the nodes that failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
@@ -48,6 +52,8 @@ pub enum RolloutPhase {
     Soaking,
     /// Every node is as wanted.
     Complete,
+    /// Nodes have their files, and nothing is proved until somebody restarts containerd there.
+    AwaitingRestart,
     /// By the administrator.
     Paused,
     /// For the annotation that approves the revision.
@@ -58,6 +64,8 @@ pub enum RolloutPhase {
     RolledBack,
     /// The object is being deleted.
     Removing,
+    /// The spec cannot be done, as the condition `Accepted` says. No node gets an order.
+    Refused,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -102,7 +102,7 @@ impl<'a> View<'a> {
 
     /// Nothing of ours is on the node, or nobody can tell.
     pub(super) fn clean(&self, node: &Node) -> bool {
-        let Some(_) = &node.decided else { return true };
+        let Some(last) = &node.decided else { return true };
         let removed = node.known().is_some_and(|seen| seen.outcome == Outcome::Removed);
         let deadline = after(node.ready_since, self.spec().progress_deadline);
         let lost = !node.ready && self.now() >= deadline;
@@ -233,8 +233,13 @@ impl<'a> View<'a> {
         let total = self.members().count();
         let started: Vec<&Node> = self.members().filter(|it| it.started(&self.target)).collect();
         let seen = || started.iter().filter_map(|node| node.known_of(&self.target));
-        let settled = seen().count() == started.len();
-        let last = seen().map(|seen| seen.at.0).max();
+        let ran = || seen().filter(|seen| !seen.never_ran);
+        // A wave may be over without a few nodes that let no agent in, and never without all of them.
+        let booked = seen().count() - ran().count();
+        let few = booked == 0
+            || (ran().next().is_some() && booked <= self.spec().failure_budget.of(started.len()));
+        let settled = seen().count() == started.len() && few;
+        let last = ran().map(|seen| seen.at.0).max();
         // A wave with nodes is behind all others: that a canary is looked at again does not call it back.
         let index = |node: &&&Node| {
             let name = node.decided.as_ref().map(|last| last.wave.as_str());
@@ -319,8 +324,11 @@ impl<'a> View<'a> {
         let nodes: Vec<&Node> = started.collect();
         let counts = |seen: &&crd::Observation| since.is_none_or(|since| seen.at.0 > since);
         let seen = || nodes.iter().filter_map(|node| node.known_of(&self.target)).filter(counts);
-        let failures = seen().filter(|seen| failed(seen.outcome)).count();
-        let nobody = failures > 0 && failures == nodes.len();
+        let failures = seen().filter(|seen| failed(seen.outcome) && !seen.never_ran).count();
+        let ran = nodes
+            .iter()
+            .filter(|node| node.known_of(&self.target).is_none_or(|seen| !seen.never_ran));
+        let nobody = failures > 0 && failures == ran.count();
         let budget = self.spec().failure_budget.of(nodes.len());
         (failures > budget || nobody)
             .then(|| format!("{failures} of {} nodes of the wave {wave:?} failed", nodes.len()))

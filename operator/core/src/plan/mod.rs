@@ -13,17 +13,18 @@
 
 mod fleet;
 mod node;
+mod refusal;
 mod room;
 mod status;
 mod window;
 
 use jiff::Timestamp;
 
-use crate::crd::{self, Mode, OnFailure, WasmShim, WasmShimStatus};
+use crate::crd::{self, Mode, OnFailure, RolloutPhase, WasmShim, WasmShimStatus};
 
 pub use node::{Decided, Node};
+pub use refusal::Refusal;
 pub use status::conditions;
-pub use window::{BadWindow, check as check_windows};
 
 /// All that a decision is made of.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +33,8 @@ pub struct Fleet<'a> {
     /// Every node that is selected or has a `NodeShim`, in the order in which they are to be taken.
     pub nodes: &'a [Node],
     pub now: Timestamp,
+    /// Why the API server does not take a RuntimeClass of the spec, if so.
+    pub class: Option<&'a str>,
 }
 
 /// What to do, in this order, and what to tell.
@@ -40,6 +43,8 @@ pub struct Plan {
     pub actions: Vec<Action>,
     /// Without `conditions`, whose times depend on what they were.
     pub status: WasmShimStatus,
+    /// Why no order is given, whatever else is done.
+    pub refused: Option<Refusal>,
 }
 
 /// One thing to do. Each may be done twice.
@@ -70,11 +75,13 @@ pub struct Order {
 }
 
 /// Decides.
-///
-/// # Errors
-/// A window that is none. Nothing is to be done then: nobody knows when.
-pub fn plan(fleet: &Fleet<'_>) -> Result<Plan, BadWindow> {
-    let open = window::open(&fleet.shim.spec.rollout.windows, fleet.now)?;
+pub fn plan(fleet: &Fleet<'_>) -> Plan {
+    let refused = refusal::refusal(fleet);
+    if matches!(refused, Some(Refusal::Selector(_))) {
+        return refusal::unread(fleet, refused);
+    }
+    // Who is deleted goes, whatever cannot be read of its windows.
+    let open = window::open(&fleet.shim.spec.rollout.windows, fleet.now).unwrap_or(true);
     let view = fleet::View::new(fleet);
     let rejected = view.rejected();
     let mut actions = Vec::new();
@@ -82,7 +89,7 @@ pub fn plan(fleet: &Fleet<'_>) -> Result<Plan, BadWindow> {
         view.follow_up(node, &mut actions);
     }
     let mut room = room::Room::new(&view, open);
-    if !view.paused() {
+    if !view.paused() && refused.is_none() {
         // What is first has the first of the room.
         view.removals(&mut room, &mut actions);
         match (view.mode(), &rejected) {
@@ -107,8 +114,11 @@ pub fn plan(fleet: &Fleet<'_>) -> Result<Plan, BadWindow> {
     if view.deleting() && fleet.nodes.iter().all(|node| view.clean(node)) {
         actions.push(Action::Release);
     }
-    let status = view.status(rejected, open);
-    Ok(Plan { actions, status })
+    let mut status = view.status(rejected, open);
+    if refused.is_some() {
+        status.phase = RolloutPhase::Refused;
+    }
+    Plan { actions, status, refused }
 }
 
 fn rolls_all_back(on_failure: OnFailure) -> bool {

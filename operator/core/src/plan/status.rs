@@ -1,15 +1,20 @@
 //! What is told of a fleet.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use wherry_report::Outcome;
 
-use crate::crd::{Counts, Failure, Mode, Rejected, RolloutPhase, WasmShimStatus, WaveStatus};
+use crate::crd::{self, Counts, Failure, Mode, Rejected, RolloutPhase, WasmShimStatus, WaveStatus};
 
+use super::Refusal;
 use super::fleet::View;
 use super::node::{Node, failed};
 
 /// More are in the `NodeShim`s.
 const FAILURES: usize = 10;
+/// Nodes that are named of each reason to wait.
+const WAITING: usize = 5;
 
 impl View<'_> {
     pub(super) fn status(&self, rejected: Option<Rejected>, open: bool) -> WasmShimStatus {
@@ -18,7 +23,8 @@ impl View<'_> {
         let waves = &self.shim().spec.rollout.waves;
         let started = self.nodes().iter().any(|node| node.started(&self.target));
         let moves = self.mode() == Mode::Managed && rejected.is_none() && !self.deleting();
-        let good = moves && started && stage.wave == waves.len();
+        // A node that has only its files proves nothing.
+        let good = moves && started && stage.wave == waves.len() && nodes.pending_restart == 0;
         let (last_good, previous_good) = self.good(good, rejected.is_some());
         let wave = waves.get(stage.wave).filter(|_| moves && !self.established());
         WasmShimStatus {
@@ -36,6 +42,7 @@ impl View<'_> {
                 soak_until: stage.soak_until.map(Time),
             }),
             nodes,
+            waits: self.waits(open),
             failures: self.failures(),
             conditions: Vec::new(),
         }
@@ -65,6 +72,7 @@ impl View<'_> {
             _ if managed && stage.soak_until.is_some() => RolloutPhase::Soaking,
             _ if managed && waits && !open => RolloutPhase::AwaitingWindow,
             _ if nodes.pending > 0 => RolloutPhase::Progressing,
+            _ if nodes.pending_restart > 0 => RolloutPhase::AwaitingRestart,
             _ => RolloutPhase::Complete,
         }
     }
@@ -108,11 +116,42 @@ impl View<'_> {
         }
     }
 
+    /// Why nodes are not clean that are to be, the nodes of one reason together.
+    fn waits(&self, open: bool) -> Vec<String> {
+        let left = |node: &&Node| !self.wanted(node) && !self.clean(node);
+        let mut all: BTreeMap<&'static str, Vec<&str>> = BTreeMap::new();
+        for node in self.nodes().iter().filter(left) {
+            let last = node.known().filter(|seen| seen.action == crd::Action::Remove);
+            let why = match last.map(|seen| seen.outcome) {
+                _ if node.under_way().is_some() => "at work",
+                _ if node.held => "held by the annotation wherry.dev/hold",
+                _ if self.paused() => "paused by spec.rollout.pace",
+                _ if !node.ready => "not ready",
+                Some(Outcome::InUse) => "containers run by it",
+                _ if !open => "no window of spec.rollout.windows is open",
+                Some(outcome) if failed(outcome) => "tried again, as the last removal failed",
+                _ => "others go first (spec.rollout.maxUnavailable)",
+            };
+            all.entry(why).or_default().push(&node.name);
+        }
+        let told = |(why, nodes): (&str, Vec<&str>)| {
+            let shown = nodes[..nodes.len().min(WAITING)].join(", ");
+            let more = nodes.len().saturating_sub(WAITING);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("{why}: {shown}{more}")
+        };
+        all.into_iter().map(told).collect()
+    }
+
     fn failures(&self) -> Vec<Failure> {
         let seen = self.nodes().iter().filter(|node| self.wanted(node) && node.known().is_some());
         let bad = seen.filter_map(|node| {
             let seen = node.known().filter(|seen| failed(seen.outcome))?;
-            let message = format!("{:?} of {}: {:?}", seen.action, seen.revision, seen.outcome);
+            let why = match seen.never_ran {
+                true => "its agent was not let onto the node".to_string(),
+                false => format!("{:?}", seen.outcome),
+            };
+            let message = format!("{:?} of {}: {why}", seen.action, seen.revision);
             Some(Failure { node: node.name.clone(), message, since: seen.at.clone() })
         });
         let mut all: Vec<Failure> = bad.collect();
@@ -123,13 +162,30 @@ impl View<'_> {
 }
 
 /// The status' conditions, each with the time since which it is so.
-pub fn conditions(status: &WasmShimStatus, was: &[Condition], now: &Time) -> Vec<Condition> {
+pub fn conditions(
+    status: &WasmShimStatus,
+    refused: Option<&Refusal>,
+    was: &[Condition],
+    now: &Time,
+) -> Vec<Condition> {
     let phase = format!("{:?}", status.phase);
     let nodes = &status.nodes;
     let bad = nodes.failed + nodes.drifted;
     let rejected = status.rejected.as_ref().map(|it| it.message.clone()).unwrap_or_default();
-    let settled = matches!(status.phase, RolloutPhase::Complete | RolloutPhase::RolledBack);
+    // Nothing is done any more unless somebody else does something first.
+    let settled = match status.phase {
+        RolloutPhase::Complete | RolloutPhase::RolledBack | RolloutPhase::Refused => true,
+        RolloutPhase::Progressing
+        | RolloutPhase::Soaking
+        | RolloutPhase::AwaitingRestart
+        | RolloutPhase::Paused
+        | RolloutPhase::AwaitingApproval
+        | RolloutPhase::AwaitingWindow
+        | RolloutPhase::Removing => false,
+    };
+    let accepted = refused.map(|it| it.message().to_string()).unwrap_or_default();
     let told = [
+        ("Accepted", refused.is_none(), accepted),
         ("Available", nodes.ready > 0 || nodes.desired == 0, format!("{} ready", nodes.summary)),
         ("Progressing", !settled, format!("{} nodes at work", nodes.progressing)),
         ("Degraded", bad > 0, format!("{} failed, {} drifted", nodes.failed, nodes.drifted)),
@@ -140,7 +196,10 @@ pub fn conditions(status: &WasmShimStatus, was: &[Condition], now: &Time) -> Vec
         let mut condition = Condition {
             type_: kind.to_string(),
             status: holds.to_string(),
-            reason: phase.clone(),
+            reason: match refused {
+                Some(refused) if kind == "Accepted" => refused.reason().to_string(),
+                _ => phase.clone(),
+            },
             message,
             last_transition_time: now.clone(),
             observed_generation: Some(status.observed_generation),

@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::crd::Window;
 
 #[derive(Debug, thiserror::Error)]
-#[error("the window {cron:?} in the time zone {zone:?} is none")]
-pub struct BadWindow {
+#[error("rollout.windows: {cron:?} in the time zone {zone:?} is none")]
+pub(super) struct BadWindow {
     cron: String,
     zone: String,
     source: cronexpr::Error,
@@ -25,7 +25,7 @@ pub(super) fn open(windows: &[Window], now: Timestamp) -> Result<bool, BadWindow
 
 /// # Errors
 /// The first window that is none.
-pub fn check(windows: &[Window]) -> Result<(), BadWindow> {
+pub(super) fn check(windows: &[Window]) -> Result<(), BadWindow> {
     open(windows, Timestamp::UNIX_EPOCH).map(drop)
 }
 

@@ -114,7 +114,8 @@ fn allowed(world: &World, plan: &Plan) -> Result<(), TestCaseError> {
     for action in &plan.actions {
         if let Action::Order { node, order } = action {
             order_is_allowed(&world, &plan.status, node, order)?;
-            let limited = Plan { actions: vec![action.clone()], status: world.status() };
+            let limited =
+                Plan { actions: vec![action.clone()], status: world.status(), refused: None };
             world.carry_out(&limited, usize::MAX);
             if order.action.disrupts() {
                 room_is_kept(&world)?;
@@ -295,6 +296,7 @@ proptest! {
             event.happen(&mut world);
             let plan = world.look();
             let orders = |plan: &Plan| Plan {
+                refused: None,
                 actions: plan.actions.iter().filter(|it| matches!(it, Action::Order { .. })).cloned().collect(),
                 status: plan.status.clone(),
             };

@@ -19,6 +19,8 @@ pub(crate) struct World {
     /// Revisions on which a node reverts, if its index and this have a bit in common.
     pub(crate) bad: BTreeMap<String, usize>,
     pub(crate) released: bool,
+    /// Why a RuntimeClass is not made.
+    pub(crate) class: Option<String>,
     /// What was done, for people.
     pub(crate) log: Vec<String>,
 }
@@ -30,6 +32,10 @@ pub(crate) struct Machine {
     pub(crate) installed: Option<String>,
     /// The next order fails, for no fault of its revision.
     pub(crate) unlucky: bool,
+    /// The kubelet lets no agent in.
+    pub(crate) booked: bool,
+    /// containerd is not restarted.
+    pub(crate) pending: bool,
     /// Its containers keep the shim.
     pub(crate) busy: bool,
 }
@@ -68,7 +74,15 @@ impl World {
         let mut shim = WasmShim::new("wherry", spec(1));
         shim.metadata.generation = Some(1);
         let machines = (0..count).map(|index| Machine::new(index, zones, now)).collect();
-        World { shim, machines, now, bad: BTreeMap::new(), released: false, log: Vec::new() }
+        World {
+            shim,
+            machines,
+            now,
+            bad: BTreeMap::new(),
+            released: false,
+            class: None,
+            log: Vec::new(),
+        }
     }
 
     pub(crate) fn target(&self) -> String {
@@ -97,8 +111,9 @@ impl World {
             }
         }
         let nodes: Vec<Node> = self.machines.iter().map(|machine| machine.node.clone()).collect();
-        let fleet = Fleet { shim: &self.shim, nodes: &nodes, now: self.now };
-        plan::plan(&fleet).expect("windows are windows")
+        let fleet =
+            Fleet { shim: &self.shim, nodes: &nodes, now: self.now, class: self.class.as_deref() };
+        plan::plan(&fleet)
     }
 
     /// Does what a plan says, as far as this many steps: then the operator dies.
@@ -195,7 +210,15 @@ impl Machine {
             decided: None,
             observed: None,
         };
-        Machine { node, job: None, installed: None, unlucky: false, busy: false }
+        Machine {
+            node,
+            job: None,
+            installed: None,
+            unlucky: false,
+            booked: false,
+            pending: false,
+            busy: false,
+        }
     }
 
     pub(crate) fn under_way(&self) -> Option<&Decided> {
@@ -244,9 +267,14 @@ impl Machine {
             crd::Action::Plan => Outcome::Planned,
             _ if unlucky => Outcome::Failed,
             crd::Action::Install if bad => Outcome::Reverted,
+            _ if self.booked => Outcome::Failed,
             crd::Action::Install => {
                 self.installed = Some(last.revision.clone());
                 Outcome::Ready
+            crd::Action::Install if self.pending => {
+                self.installed = None;
+                Outcome::PendingRestart
+            }
             }
             crd::Action::Verify if self.installed.as_ref() == Some(&last.revision) => {
                 Outcome::Ready
@@ -270,6 +298,7 @@ impl Machine {
             failures,
             at: Time(now),
             node_uid: self.node.uid.clone(),
+            never_ran: self.booked,
             boot_id: self.node.boot_id.clone(),
             machine_id: self.node.machine_id.clone(),
             runtime_version: self.node.runtime_version.clone(),
