@@ -15,8 +15,9 @@ use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 use wherry_operator_core::crd::{
-    self, FIELD_MANAGER, FINALIZER, NODE_LABEL, NodeShim, NodeShimSpec, READY, RevisionSpec,
-    SHIM_LABEL, ShimRevision, WasmShim, WasmShimStatus, node_shim, proof_label, startup_taint,
+    self, FIELD_MANAGER, FINALIZER, NODE_LABEL, NodeShim, NodeShimSpec, ONLY_LOOKED_AT, READY,
+    RevisionSpec, SHIM_LABEL, ShimRevision, WasmShim, WasmShimStatus, node_shim, proof_label,
+    startup_taint,
 };
 use wherry_operator_core::plan::{Action, Order, Refusal, conditions};
 
@@ -259,6 +260,11 @@ impl Controller {
             owner_references: Some(node.owner_ref(&()).into_iter().collect()),
             ..ObjectMeta::default()
         };
+        let only_looked_at =
+            before.as_ref().is_none_or(|it| view::only_looked_at(it)) && !order.action.disrupts();
+        // Always written: a value that is left out of an apply stays, if a create wrote it.
+        let only_looked_at = (ONLY_LOOKED_AT.into(), only_looked_at.to_string());
+        wanted.annotations_mut().extend([only_looked_at]);
         wanted.labels_mut().insert(SHIM_LABEL.into(), shim.name_any());
         wanted.labels_mut().insert(NODE_LABEL.into(), crd::node_hash(name));
         let api: Api<NodeShim> = Api::all(self.client.clone());
@@ -330,11 +336,6 @@ impl Controller {
         Ok(())
     }
 
-    async fn evict(&mut self, shim: &WasmShim, name: &str) -> Result<()> {
-        let object = self.object(&node_shim(&shim.name_any(), name));
-        let containers =
-            object.and_then(|it| it.status.clone()).map(|it| it.in_use).unwrap_or_default();
-        let pods: BTreeSet<&str> = containers.iter().map(|it| it.pod.as_str()).collect();
     /// The node's condition says what its last order came to. A node that is to be left has none in the end.
     async fn condition(&self, shim: &WasmShim, node: &Node, object: &NodeShim) -> Result<()> {
         let name = shim.name_any();
@@ -370,7 +371,9 @@ impl Controller {
     async fn release(&self, shim: &WasmShim) -> Result<()> {
         let name = shim.name_any();
         let left = self.objects.state();
-        let left = left.iter().filter(|it| it.spec.shim == name && !view::removed(it));
+        let left = left
+            .iter()
+            .filter(|it| it.spec.shim == name && !view::removed(it) && !view::only_looked_at(it));
         let left: Vec<&str> = left.map(|it| it.spec.node.as_str()).collect();
         if !left.is_empty() {
             warn!(shim = name, nodes = left.join(" "), "not reached, and left as they are");
@@ -378,6 +381,11 @@ impl Controller {
         self.finalizers(shim, &[]).await.map(drop)
     }
 
+    async fn evict(&mut self, shim: &WasmShim, name: &str) -> Result<()> {
+        let object = self.object(&node_shim(&shim.name_any(), name));
+        let containers =
+            object.and_then(|it| it.status.clone()).map(|it| it.in_use).unwrap_or_default();
+        let pods: BTreeSet<&str> = containers.iter().map(|it| it.pod.as_str()).collect();
         for (namespace, pod) in pods.iter().filter_map(|pod| pod.split_once('/')) {
             let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
             match api.evict(pod, &EvictParams::default()).await {
@@ -423,11 +431,6 @@ impl Controller {
     }
 }
 
-/// From when to when there was a rollout, if it has just ended.
-fn over(was: &[Condition], now: &[Condition]) -> Option<(Timestamp, Timestamp)> {
-    let since = |all: &[Condition], holds: &str| {
-        let found = all.iter().find(|it| it.type_ == "Progressing" && it.status == holds);
-        found.map(|it| it.last_transition_time.0)
 fn phase_event(status: &WasmShimStatus) -> Event {
     let bad = status.rejected.as_ref();
     let wave = status.wave.as_ref().map(|wave| format!(", wave {:?}", wave.name));
@@ -451,6 +454,11 @@ fn refused_event(refused: &Refusal) -> Event {
     }
 }
 
+/// From when to when there was a rollout, if it has just ended.
+fn over(was: &[Condition], now: &[Condition]) -> Option<(Timestamp, Timestamp)> {
+    let since = |all: &[Condition], holds: &str| {
+        let found = all.iter().find(|it| it.type_ == "Progressing" && it.status == holds);
+        found.map(|it| it.last_transition_time.0)
     };
     Some((since(was, "True")?, since(now, "False")?))
 }

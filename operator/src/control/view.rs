@@ -6,8 +6,8 @@ use k8s_openapi::api::core::v1::{Node, NodeCondition, NodeSystemInfo, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use wherry_operator_core::crd::{
-    self, HOLD, NodeShim, NodeShimStatus, Observation, PENDING, READY, WasmShim, proof_label,
-    startup_taint,
+    self, HOLD, NodeShim, NodeShimStatus, ONLY_LOOKED_AT, Observation, PENDING, READY, WasmShim,
+    proof_label, startup_taint,
 };
 use wherry_operator_core::plan::{self, Decided};
 use wherry_report::{Outcome, Report};
@@ -93,6 +93,7 @@ pub(crate) fn node(
             action: object.spec.action,
             revision: object.spec.revision.clone(),
             wave: object.spec.wave.clone(),
+            only_looked_at: only_looked_at(object),
         }),
         observed,
     }
@@ -100,6 +101,11 @@ pub(crate) fn node(
 
 pub(crate) fn info(node: &Node) -> NodeSystemInfo {
     node.status.as_ref().and_then(|status| status.node_info.clone()).unwrap_or_default()
+}
+
+/// An object of an older operator does not say: then there may be something.
+pub(crate) fn only_looked_at(object: &NodeShim) -> bool {
+    object.annotations().get(ONLY_LOOKED_AT).is_some_and(|value| value == "true")
 }
 
 fn labelled(node: &Node, shim: &str) -> bool {

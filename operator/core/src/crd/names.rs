@@ -14,6 +14,9 @@ pub const SHIM_LABEL: &str = "wherry.dev/shim";
 /// On a `NodeShim` and a Job: the node's hash, as names of nodes are longer than labels may be.
 pub const NODE_LABEL: &str = "wherry.dev/node";
 
+/// On a `NodeShim`: `true` as long as no order of it was one that changes its node.
+pub const ONLY_LOOKED_AT: &str = "wherry.dev/only-looked-at";
+
 /// On a node: nothing is done to it, by its administrator's wish.
 pub const HOLD: &str = "wherry.dev/hold";
 
@@ -36,12 +39,12 @@ pub fn proof_label(shim: &str) -> String {
     format!("{shim}.wherry.dev.node-restriction.kubernetes.io/shim")
 }
 
-/// The node's condition that says the same, with a reason.
-pub fn condition(shim: &str) -> String {
-    format!("wherry.dev/{shim}")
 /// What all of [`condition`] begin with.
 pub const CONDITIONS: &str = "wherry.dev/";
 
+/// The node's condition that says the same, with a reason.
+pub fn condition(shim: &str) -> String {
+    format!("wherry.dev/{shim}")
 }
 
 /// The taint of a node that must not get pods before it is proved; lifted by the operator, set by others.

@@ -104,6 +104,7 @@ impl<'a> View<'a> {
     pub(super) fn clean(&self, node: &Node) -> bool {
         let Some(last) = &node.decided else { return true };
         let removed = node.known().is_some_and(|seen| seen.outcome == Outcome::Removed);
+        let removed = removed || (last.only_looked_at && !node.proved);
         let deadline = after(node.ready_since, self.spec().progress_deadline);
         let lost = !node.ready && self.now() >= deadline;
         (removed && node.under_way().is_none()) || lost
@@ -127,7 +128,13 @@ impl<'a> View<'a> {
         if self.wanted(node) || node.under_way().is_some() {
             return;
         }
+        let only_looked_at = node.decided.as_ref().is_some_and(|last| last.only_looked_at);
         match node.known().map(|seen| seen.outcome) {
+            _ if only_looked_at => {
+                if !node.proved {
+                    actions.push(Action::Forget { node: name() });
+                }
+            }
             Some(Outcome::Removed) if !node.proved => actions.push(Action::Forget { node: name() }),
             Some(Outcome::InUse) if self.when_in_use() == WhenInUse::Drain => {
                 actions.push(Action::Evict { node: name() });
@@ -144,7 +151,10 @@ impl<'a> View<'a> {
     pub(super) fn removals(&self, room: &mut Room, actions: &mut Vec<Action>) {
         let left = |node: &&Node| !self.wanted(node) && !node.proved && !self.clean(node);
         for node in self.nodes().iter().filter(left) {
-            let Some(last) = &node.decided else { continue };
+            // Where this one never changed anything, what there is is another's.
+            let Some(last) = node.decided.as_ref().filter(|last| !last.only_looked_at) else {
+                continue;
+            };
             let wait = node.known().filter(|_| last.action == crd::Action::Remove);
             if wait.is_none_or(|seen| self.now() >= retry_at(seen)) {
                 let order = (crd::Action::Remove, last.revision.as_str(), "");

@@ -37,6 +37,8 @@ pub struct Decided {
     pub action: crd::Action,
     pub revision: String,
     pub wave: String,
+    /// Neither this order nor one before it was to change the node: nothing of this `WasmShim` can be there.
+    pub only_looked_at: bool,
 }
 
 /// The first wait after a failure; each further one is twice as long.

@@ -1,7 +1,7 @@
 //! Rollouts as people read them.
 
 use expect_test::{Expect, expect};
-use wherry_operator_core::crd::{self, OnFailure, Pace, Period, Share, Spread, Window};
+use wherry_operator_core::crd::{self, Mode, OnFailure, Pace, Period, Share, Spread, Window};
 use wherry_report::WhenInUse;
 
 use crate::world::{World, spec};
@@ -289,5 +289,35 @@ fn nothing_is_taken_from_under_containers() {
         Removing  0/0
     "#]],
     );
+    assert!(world.released);
+}
+
+/// What there is on such nodes is another's.
+#[test]
+fn nothing_is_taken_from_nodes_that_were_only_looked_at() {
+    for mode in [Mode::Plan, Mode::VerifyOnly] {
+        let mut world = World::new(2, 2);
+        world.shim.spec.mode = mode;
+        (0..10).for_each(|_| world.step());
+        assert!(world.machines.iter().all(|machine| machine.node.decided.is_some()));
+        world.log.clear();
+        world.shim.metadata.deletion_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.now));
+        (0..10).for_each(|_| world.step());
+        assert_eq!(world.log, Vec::<String>::new(), "{mode:?}");
+        assert!(world.released && world.machines.iter().all(|it| it.node.decided.is_none()));
+    }
+}
+
+/// Where something may be, it is taken off, whatever was asked for last.
+#[test]
+fn a_shim_that_was_installed_goes_although_a_plan_was_asked_for_last() {
+    let mut world = installed(1);
+    world.shim.spec.mode = Mode::Plan;
+    (0..10).for_each(|_| world.step());
+    world.shim.metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.now));
+    (0..10).for_each(|_| world.step());
+    assert!(world.log.last().is_some_and(|line| line.contains("Remove")), "{:?}", world.log);
     assert!(world.released);
 }

@@ -165,7 +165,9 @@ impl World {
     /// Written if the number is the next one, as the API server would by the object's version.
     fn order(&mut self, name: &str, order: &Order) {
         let machine = self.machine(name);
-        let last = machine.node.decided.as_ref().map_or(0, |last| last.attempt);
+        let before = machine.node.decided.as_ref();
+        let looked = before.is_none_or(|last| last.only_looked_at) && !order.action.disrupts();
+        let last = before.map_or(0, |last| last.attempt);
         if order.attempt != last + 1 {
             return;
         }
@@ -175,6 +177,7 @@ impl World {
             action: order.action,
             revision: order.revision.clone(),
             wave: order.wave.clone(),
+            only_looked_at: looked,
         });
         let line = format!("{name} {:?} {} {}", order.action, order.revision, order.wave);
         self.log.push(format!("{} {}", self.now.strftime("%H:%M"), line.trim_end()));
@@ -264,17 +267,17 @@ impl Machine {
         assert_eq!(last.attempt, job.attempt, "a Job without its order on {}", self.node.name);
         let unlucky = std::mem::take(&mut self.unlucky);
         let outcome = match last.action {
+            _ if self.booked => Outcome::Failed,
             crd::Action::Plan => Outcome::Planned,
             _ if unlucky => Outcome::Failed,
             crd::Action::Install if bad => Outcome::Reverted,
-            _ if self.booked => Outcome::Failed,
-            crd::Action::Install => {
-                self.installed = Some(last.revision.clone());
-                Outcome::Ready
             crd::Action::Install if self.pending => {
                 self.installed = None;
                 Outcome::PendingRestart
             }
+            crd::Action::Install => {
+                self.installed = Some(last.revision.clone());
+                Outcome::Ready
             }
             crd::Action::Verify if self.installed.as_ref() == Some(&last.revision) => {
                 Outcome::Ready
@@ -295,10 +298,10 @@ impl Machine {
             revision: last.revision,
             outcome,
             proved: self.installed.is_some() && outcome != Outcome::Drifted,
+            never_ran: self.booked,
             failures,
             at: Time(now),
             node_uid: self.node.uid.clone(),
-            never_ran: self.booked,
             boot_id: self.node.boot_id.clone(),
             machine_id: self.node.machine_id.clone(),
             runtime_version: self.node.runtime_version.clone(),
