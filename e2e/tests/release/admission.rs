@@ -58,7 +58,7 @@ fn agent(changes: &[(&str, Value)]) -> Value {
             "automountServiceAccountToken": false,
             "containers": [{
                 "name": "c", "image": format!("registry.test/wherry/wherry-node@sha256:{}", "0".repeat(64)),
-                "securityContext": {},
+                "args": ["--host-root=/host", "--report=/dev/termination-log"], "securityContext": {},
             }],
         },
     });
@@ -90,7 +90,16 @@ fn touched(release: &Release) -> Result<()> {
     let foreign = ("/spec/containers/0/image", json!("registry.test/other:1"));
     let token = ("/spec/automountServiceAccountToken", json!(true));
     let secret = ("/spec/volumes", json!([{ "name": "n", "secret": { "secretName": "s" } }]));
+    let evil = json!(["--host-root=/host", "--restart-with=/bin/sh /tmp/evil.sh", "apply"]);
+    let told = ("/spec/containers/0/args", evil);
+    let shell = ("/spec/containers/0/command", json!(["/bin/sh"]));
+    let home = ("/spec/volumes", json!([{ "name": "n", "hostPath": { "path": "/root" } }]));
+    let account = ("/spec/serviceAccountName", json!("wherry-operator"));
     let cases = [
+        (agent(&[label.clone(), told]), "an agent is one container that is told"),
+        (agent(&[label.clone(), shell]), "an agent is one container that is told"),
+        (agent(&[label.clone(), home]), "an agent mounts nothing of a node but"),
+        (agent(&[account]), "only its Deployment makes pods with the operator's account"),
         (agent(std::slice::from_ref(&files)), "only an agent of the operator mounts"),
         (agent(std::slice::from_ref(&capable)), "only an agent of the operator mounts"),
         (agent(std::slice::from_ref(&privileged)), "nothing in this namespace is privileged"),
