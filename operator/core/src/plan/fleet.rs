@@ -130,11 +130,7 @@ impl<'a> View<'a> {
         }
         let only_looked_at = node.decided.as_ref().is_some_and(|last| last.only_looked_at);
         match node.known().map(|seen| seen.outcome) {
-            _ if only_looked_at => {
-                if !node.proved {
-                    actions.push(Action::Forget { node: name() });
-                }
-            }
+            _ if only_looked_at && !node.proved => actions.push(Action::Forget { node: name() }),
             Some(Outcome::Removed) if !node.proved => actions.push(Action::Forget { node: name() }),
             Some(Outcome::InUse) if self.when_in_use() == WhenInUse::Drain => {
                 actions.push(Action::Evict { node: name() });
