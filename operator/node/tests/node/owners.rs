@@ -1,6 +1,6 @@
 //! A node is one `WasmShim`'s, and what a person has set up is the person's.
 
-use wherry_report::{Command, Handler, Order, Outcome, Restart, RestartPolicy, WhenInUse};
+use wherry_report::{Command, Handler, Method, Order, Outcome, Restart, RestartPolicy, WhenInUse};
 
 use crate::rig::Mini;
 use crate::{configuration, is, node};
@@ -43,12 +43,13 @@ fn what_another_wasm_shim_has_installed_stays() {
     assert_eq!(before.difference(&node.tree()), Vec::<String>::new(), "something is left");
 }
 
-/// As by the words of `deploy/manual/README.md`.
+/// As by the words of `deploy/manual/README.md`, with the programs where this node has some.
 fn by_hand(release: &'static str) -> (Mini, &'static str) {
     let section = |plugin: &str| {
         format!(
             "[plugins.\"{plugin}\".containerd.runtimes.wherry]\n\
-             runtime_type = \"io.containerd.wherry.v1\"\npod_annotations = [\"wherry.dev/*\"]\n"
+             runtime_type = \"io.containerd.wherry.v1\"\npod_annotations = [\"wherry.dev/*\"]\n\
+             runtime_path = \"/programs/containerd-shim-wherry-v1\"\n"
         )
     };
     let main = "/etc/containerd/config.toml";
@@ -78,6 +79,11 @@ fn a_node_that_was_set_up_by_hand_is_left_to_whom_has_done_it() {
         is(&node.agent(&["remove"]), Outcome::Removed);
         assert_eq!(before.difference(&node.tree()), Vec::<String>::new(), "containerd {release}");
         assert_eq!(node.daemon(), pid, "containerd {release} was restarted");
+        // It can be looked after, though.
+        let report = node.agent(&["verify"]);
+        is(&report, Outcome::Ready);
+        assert!(report.message.contains(file), "{}", report.message);
+        assert_eq!(report.installed.map(|it| it.method), Some(Method::External));
     }
 }
 
