@@ -32,6 +32,10 @@ impl Effective {
         table.insert("root".into(), at("root"));
         table.insert("state".into(), at("state"));
         add(&mut table, "disabled_plugins", &OUTSIDE);
+        // What is switched off cannot be required: a daemon without it would end.
+        if let Some(required) = table.get_mut("required_plugins").and_then(Value::as_array_mut) {
+            required.retain(|one| !OUTSIDE.iter().any(|name| one.as_str() == Some(name)));
+        }
         if let Some(cri) = self.cri() {
             add(&mut table, "required_plugins", &[cri.plugin]);
         }
@@ -85,7 +89,7 @@ mod tests {
 version = 4
 root = '/data'
 imports = ['/etc/containerd/conf.d/*.toml']
-required_plugins = []
+required_plugins = ['io.containerd.nri.v1.nri']
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
 [plugins.'io.containerd.grpc.v1.cri']
 stream_server_port = '10010'
