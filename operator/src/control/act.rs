@@ -9,15 +9,14 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::api::{DeleteParams, EvictParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource as _, ResourceExt as _};
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing::{info, warn};
 use wherry_operator_core::crd::{
-    self, FIELD_MANAGER, FINALIZER, NODE_LABEL, NodeShim, NodeShimSpec, ONLY_LOOKED_AT, READY,
-    RevisionSpec, SHIM_LABEL, ShimRevision, WasmShim, WasmShimStatus, node_shim, proof_label,
-    startup_taint,
+    self, FIELD_MANAGER, FINALIZER, NODE_LABEL, NodeShim, NodeShimSpec, ONLY_LOOKED_AT,
+    RevisionSpec, SHIM_LABEL, ShimRevision, WasmShim, WasmShimStatus, node_shim,
 };
 use wherry_operator_core::plan::{Action, Order, Refusal, conditions};
 
@@ -311,62 +310,6 @@ impl Controller {
         there(api.create(&PostParams::default(), &job).await).map(drop)
     }
 
-    /// Label, condition and startup taint, each only ours.
-    async fn prove(&mut self, shim: &WasmShim, name: &str, proved: bool) -> Result<()> {
-        let node = self.node(name).ok_or_else(|| anyhow!("there is no node {name}"))?;
-        let (own, shim) = (shim, shim.name_any());
-        let api: Api<Node> = Api::all(self.client.clone());
-        let label = if proved { json!(READY) } else { Value::Null };
-        let mut patch = json!({ "metadata": { "labels": { proof_label(&shim): label } } });
-        if proved && view::tainted(&node, &shim) {
-            let mut taints =
-                node.spec.as_ref().and_then(|it| it.taints.clone()).unwrap_or_default();
-            taints.retain(|it| {
-                it.key != startup_taint(&shim) || it.value.as_deref() != Some(crd::PENDING)
-            });
-            // A list of taints is written whole, so nobody may have written it in between.
-            patch["metadata"]["resourceVersion"] = json!(node.resource_version());
-            patch["spec"]["taints"] = json!(taints);
-        }
-        api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
-        if let Some(object) = self.object(&node_shim(&shim, name)) {
-            self.condition(own, &node, &object).await?;
-        }
-        info!(node = name, proved, "told its node");
-        Ok(())
-    }
-
-    /// The node's condition says what its last order came to. A node that is to be left has none in the end.
-    async fn condition(&self, shim: &WasmShim, node: &Node, object: &NodeShim) -> Result<()> {
-        let name = shim.name_any();
-        let Some(told) =
-            object.status.as_ref().and_then(|status| view::condition(shim, node, status))
-        else {
-            return Ok(());
-        };
-        if view::conditioned(node, &name)
-            .is_some_and(|was| (&was.status, &was.message) == (&told.status, &told.message))
-        {
-            return Ok(());
-        }
-        self.fence.check()?;
-        let api: Api<Node> = Api::all(self.client.clone());
-        let patch = Patch::Strategic(json!({ "status": { "conditions": [told] } }));
-        there(api.patch_status(&node.name_any(), &PatchParams::default(), &patch).await).map(drop)
-    }
-
-    async fn unconditioned(&self, shim: &WasmShim, name: &str) -> Result<()> {
-        let kind = shim.name_any();
-        let there = self.node(name).is_some_and(|node| view::conditioned(&node, &kind).is_some());
-        if !there {
-            return Ok(());
-        }
-        let api: Api<Node> = Api::all(self.client.clone());
-        let gone = json!({ "type": crd::condition(&kind), "$patch": "delete" });
-        let patch = Patch::Strategic(json!({ "status": { "conditions": [gone] } }));
-        self::there(api.patch_status(name, &PatchParams::default(), &patch).await).map(drop)
-    }
-
     /// Lets go of a `WasmShim`. Nodes that could not be reached keep what they have, and their `NodeShim`s.
     async fn release(&self, shim: &WasmShim) -> Result<()> {
         let name = shim.name_any();
@@ -379,23 +322,6 @@ impl Controller {
             warn!(shim = name, nodes = left.join(" "), "not reached, and left as they are");
         }
         self.finalizers(shim, &[]).await.map(drop)
-    }
-
-    async fn evict(&mut self, shim: &WasmShim, name: &str) -> Result<()> {
-        let object = self.object(&node_shim(&shim.name_any(), name));
-        let containers =
-            object.and_then(|it| it.status.clone()).map(|it| it.in_use).unwrap_or_default();
-        let pods: BTreeSet<&str> = containers.iter().map(|it| it.pod.as_str()).collect();
-        for (namespace, pod) in pods.iter().filter_map(|pod| pod.split_once('/')) {
-            let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-            match api.evict(pod, &EvictParams::default()).await {
-                Ok(_) => info!(node = name, namespace, pod, "evicted"),
-                // Gone, or its disruption budget is spent: the next time.
-                Err(kube::Error::Api(status)) if [404, 429].contains(&status.code) => {}
-                Err(error) => return Err(error).context(format!("{namespace}/{pod}")),
-            }
-        }
-        Ok(())
     }
 
     async fn delete_object(&mut self, name: &str) -> Result<()> {
@@ -464,7 +390,7 @@ fn over(was: &[Condition], now: &[Condition]) -> Option<(Timestamp, Timestamp)> 
 }
 
 /// What was to be made is there, and what was to go is gone.
-fn there<T>(result: kube::Result<T>) -> Result<Option<T>> {
+pub(super) fn there<T>(result: kube::Result<T>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => Ok(None),

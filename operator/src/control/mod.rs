@@ -5,6 +5,7 @@
 
 mod act;
 mod handlers;
+mod nodes;
 mod recent;
 mod view;
 
