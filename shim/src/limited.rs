@@ -63,8 +63,8 @@ pub(crate) fn run_on_own_streams(
     abort: &Abort,
     started: &dyn Fn(u32),
 ) -> Result<Ended, String> {
-    let name = name(command.get_program());
-    let failed = |e: std::io::Error| format!("cannot run {name}: {e}");
+    let program = command.get_program().to_owned();
+    let failed = |e: std::io::Error| format!("cannot run {}: {e}", name(&program));
     dies_with_us(&mut command);
     let mut child = command.spawn().map_err(failed)?;
     // The command holds descriptors that are the child's alone now.
@@ -77,7 +77,7 @@ pub(crate) fn run_on_own_streams(
         let _ = child.kill();
     }
     let status = child.wait().map_err(failed)?;
-    ended.map_err(|how| format!("{name} {how}"))?;
+    ended.map_err(|how| format!("{} {how}", name(&program)))?;
     Ok(Ended { status, said: String::from_utf8_lossy(&said).into_owned() })
 }
 

@@ -12,6 +12,9 @@ use crate::mountinfo;
 
 /// `table` is that of the container's mounts.
 pub(super) fn settle(preopens: &mut [Preopen], table: &str) {
+    if !preopens.iter().any(|preopen| preopen.read_only) {
+        return;
+    }
     let writable: Vec<_> = mountinfo::parse(table).filter(|mount| !mount.is_read_only()).collect();
     for preopen in preopens.iter_mut().filter(|preopen| preopen.read_only) {
         let volume = Path::new(&preopen.path);
