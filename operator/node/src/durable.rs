@@ -65,6 +65,55 @@ pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     Ok(())
 }
 
+/// Where a file waits that may have to be [put back](put_back). No pattern of imports takes it.
+fn kept(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.wherry-old"))
+}
+
+/// Keeps a file as it is beside its name, so that it can be put back on a disk that is full by then. Where files can't
+/// have two names, as on FAT, it is not kept, and has to be written anew.
+pub(crate) fn keep(path: &Path) -> Result<()> {
+    let path = &real(path);
+    let_go(path)?;
+    point();
+    match fs::hard_link(path, kept(path)) {
+        Err(error)
+            if ![
+                io::ErrorKind::NotFound,
+                io::ErrorKind::PermissionDenied,
+                io::ErrorKind::Unsupported,
+            ]
+            .contains(&error.kind()) =>
+        {
+            Err(error).with_context(|| format!("can't keep {} as it is", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Puts back the file that was [kept](keep), if it has this content. Whether it was; it takes no room.
+pub(crate) fn put_back(path: &Path, content: &[u8]) -> Result<bool> {
+    let path = &real(path);
+    let kept = kept(path);
+    if fs::read(&kept).ok().as_deref() != Some(content) {
+        return Ok(false);
+    }
+    rename(&kept, path)?;
+    Ok(true)
+}
+
+/// What was [kept](keep) is not needed any more.
+pub(crate) fn let_go(path: &Path) -> Result<()> {
+    let kept = kept(&real(path));
+    match fs::remove_file(&kept) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("can't remove {}", kept.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// No file of this name, and none that was to become it.
 pub(crate) fn remove(path: &Path) -> Result<()> {
     for path in [&beside(path), path] {
@@ -142,7 +191,7 @@ pub(crate) fn remove_empty(folder: &Path) -> Result<()> {
     }
 }
 
-/// A folder under another name, with all that is in it.
+/// Another name for a file, or for a folder with all that is in it.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     point();
     fs::rename(from, to)

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 
 use crate::journal::{Journal, Stage, Supervisor};
 use crate::systemd::Systemd;
 use crate::{durable, home, lock, undo};
 
 const LOOK: Duration = Duration::from_millis(500);
+const AGAIN: Duration = Duration::from_secs(10);
 
 fn program() -> PathBuf {
     Path::new(home::TRANSACTION).join("wherry-node")
@@ -53,16 +54,40 @@ pub(crate) fn run(of: Option<&str>, after: Duration) -> Result<bool> {
     if !Path::new(home::HOME).exists() {
         return Ok(false);
     }
-    let _lock = lock::take(lock::Wait::ForTheOther)?;
-    let Some(journal) = Journal::read()? else { return Ok(false) };
-    if !is_meant(&journal) {
-        return Ok(false);
+    loop {
+        let lock = lock::take(lock::Wait::ForTheOther)?;
+        let Some(journal) = Journal::read()? else { return Ok(false) };
+        if !is_meant(&journal) {
+            return Ok(false);
+        }
+        match ended(&journal) {
+            Err(Stuck::ForNow(error)) => {
+                eprintln!("{error:#}; tried again in {} s", AGAIN.as_secs())
+            }
+            Err(Stuck::ForGood(error)) => return Err(error),
+            Ok(undone) => return Ok(undone),
+        }
+        // Whoever comes meanwhile may do it.
+        drop(lock);
+        std::thread::sleep(AGAIN);
     }
+}
+
+/// Why a journal did not come to its end.
+enum Stuck {
+    /// A disk that is full, or can't be written now.
+    ForNow(Error),
+    /// The files are back, and containerd does not come back with them: another restart would be no other.
+    ForGood(Error),
+}
+
+fn ended(journal: &Journal) -> Result<bool, Stuck> {
     if journal.stage == Stage::Proven {
-        undo::finish(&journal)?;
+        undo::finish(journal).map_err(Stuck::ForNow)?;
         return Ok(false);
     }
-    undo::undo(&journal)?;
+    undo::put_files_back(journal).map_err(Stuck::ForNow)?;
+    undo::undo(journal).map_err(Stuck::ForGood)?;
     Ok(true)
 }
 

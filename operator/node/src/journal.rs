@@ -122,7 +122,16 @@ impl Journal {
         read(&Journal::path())
     }
 
-    pub(crate) fn write(&self) -> Result<()> {
+    /// Begins: with the record that is to be when all is done, for which there may be no room by then.
+    pub(crate) fn begin(&self) -> Result<()> {
+        durable::folders(Path::new(home::TRANSACTION))?;
+        if let Some(record) = &self.record.after {
+            durable::write(&Record::to_come(), &record.text()?, 0o600)?;
+        }
+        self.write()
+    }
+
+    fn write(&self) -> Result<()> {
         durable::write(&Journal::path(), &serde_json::to_vec_pretty(self)?, 0o600)
     }
 
@@ -145,12 +154,26 @@ impl Record {
         read(&Record::path())
     }
 
+    /// Where the one waits that is to be.
+    fn to_come() -> PathBuf {
+        Path::new(home::TRANSACTION).join("installed.json")
+    }
+
+    fn text(&self) -> Result<Vec<u8>> {
+        Ok(serde_json::to_vec_pretty(self)?)
+    }
+
+    /// What is known from now on. It takes no room if it is what was [to be](Journal::begin), or what was.
     pub(crate) fn keep(record: Option<&Record>) -> Result<()> {
-        match record {
-            Some(record) => {
-                durable::write(&Record::path(), &serde_json::to_vec_pretty(record)?, 0o600)
-            }
-            None => durable::remove(&Record::path()),
+        let Some(record) = record else { return durable::remove(&Record::path()) };
+        let (text, to_come) = (record.text()?, Record::to_come());
+        let is = |path: &Path| fs::read(path).is_ok_and(|found| found == text);
+        if is(&Record::path()) {
+            return Ok(());
+        }
+        match is(&to_come) {
+            true => durable::rename(&to_come, &Record::path()),
+            false => durable::write(&Record::path(), &text, 0o600),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What this node is: the containerd that really runs, its files, and what they come to. Reads, and asks.
 
+mod kubelet;
 mod process;
 
 use std::fs;
@@ -38,7 +39,7 @@ impl Look {
             Some(program) => program.clone(),
             None => process.program()?,
         };
-        let named = process.flag(&["-c", "--config"]);
+        let named = process.main();
         let main = named.clone().unwrap_or_else(|| CONFIG.into());
         let effective = dump(&program, named.as_deref())?;
         let told = run(Command::new(&program).arg("--version"), PATIENCE)?.stdout;
@@ -48,7 +49,7 @@ impl Look {
         let os_release = fs::read_to_string("/etc/os-release").unwrap_or_default();
         let distribution = Distribution::of(&Seen { os_release: &os_release, main: &main });
         let files = files(&main, &effective, release)?;
-        let address = process.flag(&["-a", "--address"]).unwrap_or_else(|| effective.address());
+        let address = process.address_flag().unwrap_or_else(|| effective.address());
         let version = told.split_whitespace().nth(2).unwrap_or_default().to_owned();
         let config_version =
             files[0].text.as_deref().map_or(Ok(0), wherry_containerd::version_of)?;

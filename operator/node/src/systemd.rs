@@ -92,6 +92,8 @@ impl Systemd {
     /// Has `words` run in so long, unless it is [disarmed](Systemd::disarm) before. A guard that stands is replaced.
     pub(crate) fn arm(&self, words: &[String], after: Duration) -> Result<()> {
         self.disarm()?;
+        // One that came for an earlier journal, and waits for whoever has the lock: that is who calls.
+        self.end(&format!("{GUARD}.service")).context("an earlier guard can't be ended")?;
         let timer: Vec<(&str, Value<'_>)> = vec![
             (
                 "Description",

@@ -57,8 +57,7 @@ fn in_folder(
     let ours: Vec<&str> = ours.iter().map(String::as_str).collect();
     let lost = look.node.effective.differences(&after, &ours);
     if !lost.is_empty() {
-        let lost: Vec<String> = lost.iter().take(5).map(Difference::to_string).collect();
-        bail!("settings of others would change: {}", lost.join("; "));
+        bail!("{}", would_change(plan, &lost));
     }
     for handler in wanted {
         let found =
@@ -78,6 +77,22 @@ fn in_folder(
     }
     shadow(&look.program, &after, folder)?;
     Ok(after)
+}
+
+/// What there is to say of settings that are not ours.
+fn would_change(plan: &Plan, lost: &[Difference]) -> String {
+    const TOLD: usize = 5;
+    let files = plan.changes.iter().map(|change| change.path.display().to_string());
+    let files = files.collect::<Vec<_>>().join(" and ");
+    let mut all: Vec<String> = lost.iter().take(TOLD).map(Difference::to_string).collect();
+    if lost.len() > TOLD {
+        all.push(format!("and {} more", lost.len() - TOLD));
+    }
+    format!(
+        "settings of others would change by {files}, and nothing was written: {}. Another of containerd's files has \
+         them: have them in one file with what it imports, or set the handler up by hand",
+        all.join("; ")
+    )
 }
 
 /// Starts the daemon, and ends it when it listens.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::cri::{self, Cri, Wish};
-use crate::journal::{Daemon, Journal, Record, Stage, Supervisor};
+use crate::journal::{Daemon, Edit, Journal, Record, Stage, Supervisor, Turn};
 use crate::run::run;
 use crate::systemd::Systemd;
 use crate::{durable, home, revision};
@@ -58,19 +58,29 @@ pub(crate) fn restart(daemon: &Daemon) -> Result<bool> {
     Ok(true)
 }
 
-/// Puts back what was before, with containerd started on it if it is for us to start it. A file that somebody else
-/// has written meanwhile is left to him. Whether containerd was started again.
+/// Puts the files back that were before, on a disk that is full too. One that somebody else has written meanwhile is
+/// left to him.
+pub(crate) fn put_files_back(journal: &Journal) -> Result<()> {
+    for Edit { path, text: Turn { before, after } } in journal.files.iter().rev() {
+        durable::tidy_file(path)?;
+        if content(path)? == *after && after != before {
+            let is_back = match before {
+                Some(text) => durable::put_back(path, text.as_bytes())?,
+                None => false,
+            };
+            if !is_back {
+                put(path, before.as_deref())?;
+            }
+        }
+        durable::let_go(path)?;
+    }
+    journal.folders.iter().rev().try_for_each(|folder| durable::remove_empty(folder))
+}
+
+/// Puts back what was before, with containerd started on it if it is for us to start it. Whether it was started again.
 pub(crate) fn undo(journal: &Journal) -> Result<bool> {
     let mut restarted = false;
-    for edit in journal.files.iter().rev() {
-        durable::tidy_file(&edit.path)?;
-        if content(&edit.path)? == edit.text.after && edit.text.after != edit.text.before {
-            put(&edit.path, edit.text.before.as_deref())?;
-        }
-    }
-    for folder in journal.folders.iter().rev() {
-        durable::remove_empty(folder)?;
-    }
+    put_files_back(journal)?;
     let was_ready = Cri::connect(&journal.daemon.address).and_then(|mut cri| cri.state());
     let was_ready = was_ready.is_ok_and(|state| state.ready);
     if journal.stage >= Stage::Committed || !was_ready {
@@ -96,6 +106,7 @@ pub(crate) fn undo(journal: &Journal) -> Result<bool> {
 pub(crate) fn finish(journal: &Journal) -> Result<()> {
     Record::keep(journal.record.after.as_ref())?;
     point_to(journal.link.after.as_deref())?;
+    journal.files.iter().try_for_each(|edit| durable::let_go(&edit.path))?;
     if journal.record.after.is_none() {
         let record = journal.record.before.as_ref();
         for folder in record.into_iter().flat_map(|record| record.folders.iter().rev()) {

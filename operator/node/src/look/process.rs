@@ -10,21 +10,23 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use wherry_containerd::flag;
 
+use super::kubelet;
+
 #[derive(Debug)]
 pub(super) struct Process {
     folder: PathBuf,
     words: Vec<String>,
 }
 
-/// The one with this configuration file; without, the one that is a service of the node.
+/// The one with this configuration file; without, the service of the node that its kubelet talks to.
 pub(super) fn find(config: Option<&Path>) -> Result<Process> {
-    let entries = fs::read_dir("/proc").context("can't read the node's /proc")?.flatten();
-    let mut found: Vec<Process> =
-        entries.filter_map(|entry| Process::read(&entry.path())).collect();
+    let all = every("containerd")?;
+    // `containerd config dump` is another thing.
+    let is_daemon =
+        |one: &Process| !one.words.iter().skip(1).any(|word| word == "config" || word == "publish");
+    let mut found: Vec<Process> = all.into_iter().filter(is_daemon).collect();
     match config {
-        Some(config) => {
-            found.retain(|one| one.flag(&["-c", "--config"]).as_deref() == Some(config))
-        }
+        Some(config) => found.retain(|one| one.main().as_deref() == Some(config)),
         // Those of nodes and engines within containers are no services of this one.
         None if found.iter().any(|one| one.unit().is_some()) => {
             found.retain(|one| one.unit().is_some());
@@ -32,8 +34,22 @@ pub(super) fn find(config: Option<&Path>) -> Result<Process> {
         None => {}
     }
     if found.len() > 1 {
+        let kubelets = every("kubelet")?;
+        let endpoint = match kubelets.iter().find(|one| one.unit().is_some()) {
+            Some(kubelet) => Some(kubelet::endpoint(kubelet)?),
+            None => None,
+        };
+        if let Some(meant) = kubelet::of(&found, endpoint.as_deref()) {
+            found = vec![found.swap_remove(meant)];
+        }
+    }
+    if found.len() > 1 {
         let all: Vec<String> = found.iter().map(|one| one.words.join(" ")).collect();
-        bail!("several containerds run here, name the --config of one: {}", all.join("; "));
+        bail!(
+            "several containerds run here, and none of them is where the kubelet's --container-runtime-endpoint \
+             points to: name the --config of one of them: {}",
+            all.join("; ")
+        );
     }
     found.pop().with_context(|| match config {
         Some(config) => format!("no containerd runs with {}", config.display()),
@@ -41,13 +57,19 @@ pub(super) fn find(config: Option<&Path>) -> Result<Process> {
     })
 }
 
+/// Those of this name, but for those in containers, where that can be seen.
+fn every(name: &str) -> Result<Vec<Process>> {
+    let entries = fs::read_dir("/proc").context("can't read the node's /proc")?.flatten();
+    Ok(entries.filter_map(|entry| Process::read(&entry.path(), name)).collect())
+}
+
 impl Process {
-    fn read(folder: &Path) -> Option<Process> {
+    fn read(folder: &Path, wanted: &str) -> Option<Process> {
         let name = fs::read_to_string(folder.join("comm")).ok()?;
-        if name.trim_end() != "containerd" {
+        if name.trim_end() != wanted {
             return None;
         }
-        // Of another root are those in containers, where that can be seen.
+        // Of another root are those in containers.
         let root = |path: &Path| fs::metadata(path).map(|root| (root.dev(), root.ino()));
         if let (Ok(its), Ok(ours)) = (root(&folder.join("root")), root(Path::new("/")))
             && its != ours
@@ -58,9 +80,25 @@ impl Process {
         let words =
             words.split(|&byte| byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
         let words: Vec<String> = words.filter(|word| !word.is_empty()).collect();
-        // `containerd config dump` is another thing.
-        let is_daemon = !words.iter().skip(1).any(|word| word == "config" || word == "publish");
-        (is_daemon && !words.is_empty()).then(|| Process { folder: folder.to_owned(), words })
+        (!words.is_empty()).then(|| Process { folder: folder.to_owned(), words })
+    }
+
+    /// The configuration file that it was started with; None if it has the usual one.
+    pub(super) fn main(&self) -> Option<PathBuf> {
+        self.flag(&["-c", "--config"])
+    }
+
+    /// Where it listens, if that is not what its configuration says.
+    pub(super) fn address_flag(&self) -> Option<PathBuf> {
+        self.flag(&["-a", "--address"])
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> Result<PathBuf> {
+        match self.address_flag() {
+            Some(address) => Ok(address),
+            None => Ok(super::dump(&self.program()?, self.main().as_deref())?.address()),
+        }
     }
 
     /// Its program. One that was started by its name alone is where its distribution keeps it.
@@ -107,21 +145,25 @@ impl Process {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn process(words: &str, cgroup: &str) -> (tempfile::TempDir, Process) {
+    pub(in crate::look) fn process(
+        name: &str,
+        words: &str,
+        cgroup: &str,
+    ) -> (tempfile::TempDir, Process) {
         let folder = tempfile::tempdir().expect("a folder");
-        fs::write(folder.path().join("comm"), "containerd\n").expect("a file");
+        fs::write(folder.path().join("comm"), format!("{name}\n")).expect("a file");
         fs::write(folder.path().join("cmdline"), words.replace(' ', "\0")).expect("a file");
         fs::write(folder.path().join("cgroup"), cgroup).expect("a file");
-        let process = Process::read(folder.path()).expect("a daemon");
+        let process = Process::read(folder.path(), name).expect("a daemon");
         (folder, process)
     }
 
     #[test]
     fn a_service_of_the_node_is_told_from_one_within_a_container() {
-        let unit = |cgroup: &str| process("/usr/bin/containerd", cgroup).1.unit();
+        let unit = |cgroup: &str| process("containerd", "/usr/bin/containerd", cgroup).1.unit();
         assert_eq!(
             unit("0::/system.slice/containerd.service\n").as_deref(),
             Some("containerd.service")

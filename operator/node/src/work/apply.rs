@@ -97,8 +97,7 @@ impl Job {
             containers: Cri::connect(&look.daemon.address)?.running()?,
             daemon: self.daemon(look),
         };
-        durable::folders(Path::new(home::TRANSACTION))?;
-        journal.write()?;
+        journal.begin()?;
         Ok(journal)
     }
 

@@ -188,6 +188,7 @@ fn commit(journal: &mut Journal) -> Result<()> {
             if now != edit.text.before {
                 bail!("{} was changed by somebody else meanwhile", edit.path.display());
             }
+            durable::keep(&edit.path)?;
             undo::put(&edit.path, edit.text.after.as_deref())
                 .with_context(|| format!("while changing {}", edit.path.display()))?;
         }

@@ -78,8 +78,7 @@ impl Job {
             containers: Cri::connect(&look.daemon.address)?.running()?,
             daemon: self.daemon(&look),
         };
-        durable::folders(Path::new(home::TRANSACTION))?;
-        journal.write()?;
+        journal.begin()?;
         self.carry_out(journal, &look, report, began)
     }
 

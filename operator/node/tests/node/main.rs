@@ -3,6 +3,7 @@
 //! Needs root, `WHERRY_RIG` with the releases (`e2e/rig/fetch.sh containerd`), and `WHERRY_PROGRAMS` with the
 //! programs of a release (`make programs`).
 
+mod full;
 mod image;
 mod owners;
 mod rig;
