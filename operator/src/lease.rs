@@ -21,6 +21,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use tracing::{info, warn};
+use wherry_operator_core::in_words;
 
 /// The Lease, and what else is named by it.
 pub(crate) const NAME: &str = "wherry-operator";
@@ -81,7 +82,7 @@ impl Candidate {
             match self.attempt().await {
                 Ok(true) => return info!(holder = self.me, "leads"),
                 Ok(false) => {}
-                Err(error) => warn!(error = %error, "the Lease could not be asked for"),
+                Err(error) => warn!(error = in_words(&error), "the Lease could not be asked for"),
             }
             // A stale one is taken when it becomes stale, not up to three seconds later.
             let left = LENGTH.saturating_sub(self.seen.since.elapsed());
@@ -96,7 +97,7 @@ impl Candidate {
             match tokio::time::timeout(EVERY, self.attempt()).await {
                 Ok(Ok(true)) => {}
                 Ok(Ok(false)) => return,
-                Ok(Err(error)) => warn!(error = %error, "the Lease could not be renewed"),
+                Ok(Err(error)) => warn!(error = in_words(&error), "the Lease could not be renewed"),
                 Err(_) => warn!("the Lease could not be renewed: the API server does not answer"),
             }
         }
@@ -107,7 +108,7 @@ impl Candidate {
         self.fence.close();
         match tokio::time::timeout(EVERY, self.give_back()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(error = %error, "the Lease could not be given back"),
+            Ok(Err(error)) => warn!(error = in_words(&error), "the Lease could not be given back"),
             Err(_) => warn!("the Lease could not be given back: the API server does not answer"),
         }
     }

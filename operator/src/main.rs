@@ -29,6 +29,7 @@ use lease::{Candidate, Fence};
 use metrics::Metrics;
 use tool::Tool;
 use traces::Traces;
+use wherry_operator_core::in_words;
 
 const HELP: &str = "\
 wherry-operator: brings Wherry to the nodes of a cluster, and takes it off again
@@ -81,7 +82,7 @@ fn main() -> ExitCode {
         Some(tool) => match on_this_thread(tool.run()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("{error:#}");
+                eprintln!("{}", in_words(error.as_ref()));
                 ExitCode::FAILURE
             }
         },
@@ -98,7 +99,7 @@ fn until_its_end(work: impl Future<Output = Result<()>>) -> ExitCode {
     match on_this_thread(work) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            error!(error = format!("{error:#}"), "ends");
+            error!(error = in_words(error.as_ref()), "ends");
             ExitCode::FAILURE
         }
     }

@@ -5,3 +5,6 @@
 
 pub mod crd;
 pub mod plan;
+mod words;
+
+pub use words::in_words;

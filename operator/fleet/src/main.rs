@@ -24,6 +24,7 @@ use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use serde::Serialize;
 use wherry_operator_core::crd::WasmShim;
+use wherry_operator_core::in_words;
 
 use api::Api;
 use args::{Command, Form, Status, Verb, Words};
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("{called}: {error:#}");
+            eprintln!("{called}: {}", in_words(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -6,11 +6,13 @@ mod remove;
 mod verify;
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Result, bail};
 use wherry_containerd::{Change, Node, Wanted, Way};
 use wherry_report::{
     Command, Container, Finding, Method, Order, Outcome, Report, RestartPolicy, Runtime, Severity,
+    Transaction,
 };
 
 use crate::args::Place;
@@ -172,7 +174,7 @@ impl Job {
     }
 
     /// What another run has left: finished if it was proved; else undone, unless it was this very work.
-    fn inherit(&self, wanted: Option<&Payload>) -> Result<Option<Journal>> {
+    fn inherit(&self, wanted: Option<&Payload>, report: &mut Report) -> Result<Option<Journal>> {
         let Some(journal) = Journal::read()? else { return Ok(None) };
         if journal.stage == Stage::Proven {
             undo::finish(&journal)?;
@@ -195,7 +197,17 @@ impl Job {
             RestartPolicy::Never | RestartPolicy::OnNextBoot => Supervisor::Nobody,
         };
         let daemon = Daemon { supervisor, ..journal.daemon.clone() };
-        undo::undo(&Journal { daemon, ..journal })?;
+        let (id, began) = (journal.transaction.clone(), Instant::now());
+        if undo::undo(&Journal { daemon, ..journal })? {
+            let took = prove::millis(began.elapsed());
+            report.last_transaction = Some(Transaction {
+                id,
+                restarted: true,
+                restart_ms: took,
+                cri_down_ms: took,
+                total_ms: took,
+            });
+        }
         Ok(None)
     }
 

@@ -10,7 +10,6 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
-use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
 use tracing::{info, warn};
@@ -21,6 +20,7 @@ use wherry_operator_core::crd::{
 use wherry_operator_core::plan::{Action, Order, Refusal, conditions};
 
 use super::Controller;
+use super::events;
 use super::recent::Turn;
 use super::view::{self, End};
 use crate::agent::{self, TRANSACTION};
@@ -205,21 +205,14 @@ impl Controller {
         let written = api.replace_status(&shim.name_any(), &PostParams::default(), &told).await?;
         let known = |it: &&Refusal| was.conditions.iter().any(|was| was.message == it.message());
         if let Some(refused) = refused.filter(|it| !known(it)) {
-            self.publish(shim, refused_event(refused)).await;
+            self.publish(shim, events::refused(refused)).await;
         } else if was.phase != status.phase && refused.is_none() {
-            self.publish(shim, phase_event(&status)).await;
+            self.publish(shim, events::phase(&status)).await;
         }
         if let Some((from, to)) = ended {
             self.traces.rollout(&written, from, to);
         }
         Ok(written)
-    }
-
-    /// An event is for people: without it nothing is lost.
-    async fn publish(&self, shim: &WasmShim, event: Event) {
-        if let Err(error) = self.recorder.publish(&event, &shim.object_ref(&())).await {
-            warn!(error = %error, "an event was not told");
-        }
     }
 
     pub(super) async fn act(&mut self, shim: &WasmShim, action: &Action) -> Result<()> {
@@ -320,6 +313,7 @@ impl Controller {
         let left: Vec<&str> = left.map(|it| it.spec.node.as_str()).collect();
         if !left.is_empty() {
             warn!(shim = name, nodes = left.join(" "), "not reached, and left as they are");
+            self.publish(shim, events::left(&left)).await;
         }
         self.finalizers(shim, &[]).await.map(drop)
     }
@@ -354,29 +348,6 @@ impl Controller {
             there(api.delete(&revision.name_any(), &DeleteParams::default()).await)?;
         }
         Ok(())
-    }
-}
-
-fn phase_event(status: &WasmShimStatus) -> Event {
-    let bad = status.rejected.as_ref();
-    let wave = status.wave.as_ref().map(|wave| format!(", wave {:?}", wave.name));
-    let told = bad.map(|bad| bad.message.clone()).unwrap_or_default();
-    Event {
-        type_: if bad.is_some() { EventType::Warning } else { EventType::Normal },
-        reason: format!("{:?}", status.phase),
-        note: Some(format!("{} ready{} {told}", status.nodes.summary, wave.unwrap_or_default())),
-        action: "Rollout".into(),
-        secondary: None,
-    }
-}
-
-fn refused_event(refused: &Refusal) -> Event {
-    Event {
-        type_: EventType::Warning,
-        reason: refused.reason().into(),
-        note: Some(refused.message().into()),
-        action: "Rollout".into(),
-        secondary: None,
     }
 }
 

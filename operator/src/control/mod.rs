@@ -4,6 +4,7 @@
 //! watch is remembered until it is ([`recent`]), so that no decision is made on what was true before.
 
 mod act;
+mod events;
 mod handlers;
 mod nodes;
 mod recent;
@@ -30,6 +31,7 @@ use tracing::{info, warn};
 use wherry_operator_core::crd::{
     self, NodeShim, SHIM_LABEL, ShimRevision, WasmShim, node_shim, revision_of,
 };
+use wherry_operator_core::in_words;
 use wherry_operator_core::plan::{self, Fleet};
 
 use crate::Settings;
@@ -170,7 +172,7 @@ impl Controller {
             Ok(()) => drop(self.failed.remove(&name)),
             Err(error) => {
                 self.metrics.failed(&name);
-                warn!(shim = name, error = format!("{error:#}"), "not done");
+                warn!(shim = name, error = in_words(error.as_ref()), "not done");
                 let failed =
                     self.failed.entry(name).or_insert(Failed { times: 0, again: Instant::now() });
                 failed.again = Instant::now() + (BREATH * (1 << failed.times)).min(PATIENCE);
@@ -186,6 +188,7 @@ impl Controller {
         for gone in self.known.difference(&now) {
             self.metrics.gone(gone);
             self.failed.remove(gone);
+            self.handlers.retain(gone, |_| false);
         }
         self.known = now;
     }
@@ -209,7 +212,7 @@ impl Controller {
         let shim = self.tell(&shim, plan.status, plan.refused.as_ref()).await?;
         for action in &plan.actions {
             self.fence.check()?;
-            let done = self.act(&shim, action).await.with_context(|| format!("{action:?}"));
+            let done = self.act(&shim, action).await.with_context(|| action.to_string());
             failed = failed.and(done);
         }
         self.collect(&shim).await?;
@@ -279,7 +282,7 @@ async fn follow<K>(
     while let Some(event) = events.next().await {
         match event {
             Ok(_) => changed.notify_one(),
-            Err(error) => warn!(error = %error, "a watch begins again"),
+            Err(error) => warn!(error = in_words(&error), "a watch begins again"),
         }
     }
     info!("a watch ended");

@@ -18,6 +18,8 @@ mod room;
 mod status;
 mod window;
 
+use std::fmt;
+
 use jiff::Timestamp;
 
 use crate::crd::{self, Mode, OnFailure, RolloutPhase, WasmShim, WasmShimStatus};
@@ -64,6 +66,22 @@ pub enum Action {
     Forget { node: String },
     /// Lets go of the `WasmShim`: every node is clean.
     Release,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Order { node, order } => {
+                write!(f, "the order {:?} {} of node {node}", order.action, order.attempt)
+            }
+            Action::Job { node } => write!(f, "the Job of node {node}"),
+            Action::Prove { node } => write!(f, "the label and condition of node {node}"),
+            Action::Disprove { node } => write!(f, "the lost label of node {node}"),
+            Action::Evict { node } => write!(f, "the eviction of pods from node {node}"),
+            Action::Forget { node } => write!(f, "the end of node {node}'s NodeShim"),
+            Action::Release => f.write_str("the end of the finalizer"),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

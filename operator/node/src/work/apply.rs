@@ -23,7 +23,7 @@ impl Job {
         if let Some(why) = self.anothers()? {
             return Ok((Outcome::Failed, why));
         }
-        let inherited = self.inherit(Some(payload))?;
+        let inherited = self.inherit(Some(payload), report)?;
         let look = self.look(report)?;
         let plan = match self.install(&look.node) {
             Ok(plan) => plan,

@@ -28,15 +28,15 @@ impl Job {
         report: &mut Report,
         began: Instant,
     ) -> Result<Ended> {
-        let mut cost = Transaction {
-            id: journal.transaction.clone(),
-            restarted: false,
-            restart_ms: 0,
-            cri_down_ms: 0,
-            total_ms: 0,
-        };
+        let mut cost = Transaction { id: journal.transaction.clone(), ..Transaction::default() };
         let come = self.steps(&mut journal, look, report, &mut cost);
         cost.total_ms = millis(began.elapsed());
+        // What another run had left may have taken one, too.
+        if let Some(before) = report.last_transaction.take().filter(|before| before.restarted) {
+            cost.restarted = true;
+            cost.restart_ms += before.restart_ms;
+            cost.cri_down_ms += before.cri_down_ms;
+        }
         report.last_transaction = Some(cost);
         match come {
             Ok(Come::Waits) => Ok((
@@ -205,6 +205,6 @@ fn wish(journal: &Journal) -> Wish<'_> {
     Wish { loaded: &journal.handlers, named: &[], forgotten: &journal.forgets }
 }
 
-fn millis(time: Duration) -> u64 {
+pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

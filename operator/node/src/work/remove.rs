@@ -23,7 +23,7 @@ impl Job {
         if let Some(why) = self.anothers()? {
             return Ok((Outcome::Removed, format!("nothing was taken off: {why}")));
         }
-        let inherited = self.inherit(None)?;
+        let inherited = self.inherit(None, report)?;
         let look = self.look(report)?;
         report.in_use = in_use(&look);
         if !report.in_use.is_empty() && self.order.when_in_use != WhenInUse::Force {

@@ -30,7 +30,7 @@ fn empty(node: &Mini) {
 }
 
 /// Has an agent killed at a step after which this holds.
-fn killed_when(node: &Mini, holds: impl Fn(&Mini) -> bool) {
+pub(crate) fn killed_when(node: &Mini, holds: impl Fn(&Mini) -> bool) {
     for step in 1.. {
         assert!(node.killed_at(step, &["apply"]), "it never came so far");
         if holds(node) {

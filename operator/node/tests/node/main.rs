@@ -201,6 +201,18 @@ fn a_guard_puts_back_what_a_dead_agent_has_not_proved() {
 }
 
 #[test]
+fn a_restart_for_what_another_run_has_left_is_told() {
+    let node = node("2.1");
+    full::killed_when(&node, |node| node.stage().as_deref() == Some("Restarted"));
+    let pid = node.daemon();
+    let report = node.agent(&["remove"]);
+    is(&report, Outcome::Removed);
+    assert_ne!(node.daemon(), pid);
+    let cost = report.last_transaction.expect("a cost");
+    assert!(cost.restarted && cost.cri_down_ms > 0, "{cost:?}");
+}
+
+#[test]
 fn what_cannot_be_proved_is_put_back() {
     for release in RELEASES {
         let node = node(release);
