@@ -335,7 +335,7 @@ prometheus() {
   echo "$RIG_PROMETHEUS" >"$out.version"
 }
 
-# Serves a folder with images, over TLS.
+# Serves a folder with images, and takes what is pushed, over TLS.
 registry() {
   local made
   made=$(cat "$here"/registry/* | sha256sum)

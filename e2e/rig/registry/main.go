@@ -1,4 +1,5 @@
-// A registry that only serves: one OCI layout, under the names that its index tells at that time, over TLS.
+// A registry over TLS: it serves one OCI layout, under the names that its index tells at that time, and beside it
+// whatever is pushed, for as long as it runs.
 //
 // A suite that pulls ghcr.io/containerd/busybox:1.36 gets the image of the layout whose annotation
 // org.opencontainers.image.ref.name is that name, once the suite's resolver believes that ghcr.io is here
@@ -26,6 +27,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	pushed "github.com/google/go-containerregistry/pkg/registry"
 )
 
 const refName = "org.opencontainers.image.ref.name"
@@ -38,6 +41,8 @@ type descriptor struct {
 
 type registry struct {
 	layout string
+	// Takes and has what the layout has not.
+	pushed http.Handler
 }
 
 var (
@@ -60,7 +65,7 @@ func main() {
 	listener, err := tls.Listen("tcp", *listen, &tls.Config{Certificates: []tls.Certificate{pair}})
 	exitOn(err)
 	fmt.Println("ready")
-	exitOn(http.Serve(listener, &registry{*layout}))
+	exitOn(http.Serve(listener, &registry{*layout, pushed.New()}))
 }
 
 func exitOn(err error) {
@@ -124,38 +129,38 @@ func selfSigned(hosts []string, file string) (tls.Certificate, error) {
 }
 
 func (r *registry) ServeHTTP(w http.ResponseWriter, request *http.Request) {
-	path := request.URL.Path
-	if path == "/v2/" {
-		return
+	if request.Method == http.MethodGet || request.Method == http.MethodHead {
+		if mediaType, digest, ok := r.find(request); ok && r.blob(w, request, mediaType, digest) {
+			return
+		}
 	}
-	if found := manifest.FindStringSubmatch(path); found != nil {
-		r.manifest(w, request, found[1], found[2])
-		return
-	}
-	if found := blob.FindStringSubmatch(path); found != nil {
-		r.blob(w, request, "application/octet-stream", found[2])
-		return
-	}
-	refuse(w, "UNSUPPORTED", path)
+	r.pushed.ServeHTTP(w, request)
 }
 
-func (r *registry) manifest(w http.ResponseWriter, request *http.Request, repository, reference string) {
+// What of the layout is asked for.
+func (r *registry) find(request *http.Request) (mediaType, name string, ok bool) {
+	path := request.URL.Path
+	if found := blob.FindStringSubmatch(path); found != nil {
+		return "application/octet-stream", found[2], true
+	}
+	found := manifest.FindStringSubmatch(path)
+	if found == nil {
+		return "", "", false
+	}
+	repository, reference := found[1], found[2]
 	if digest.MatchString(reference) {
-		r.blob(w, request, r.mediaType(reference), reference)
-		return
+		return r.mediaType(reference), reference, true
 	}
 	host := request.URL.Query().Get("ns")
 	if host == "" {
 		host = request.Host
 	}
-	name := host + "/" + repository + ":" + reference
 	tags, err := readTags(r.layout)
-	found, ok := tags[name]
-	if err != nil || !ok {
-		refuse(w, "MANIFEST_UNKNOWN", name)
-		return
+	if err != nil {
+		log.Print(err)
 	}
-	r.blob(w, request, found.MediaType, found.Digest)
+	one, ok := tags[host+"/"+repository+":"+reference]
+	return one.MediaType, one.Digest, ok
 }
 
 // What a document says of itself: clients believe the header before they have read the document.
@@ -171,25 +176,18 @@ func (r *registry) mediaType(digest string) string {
 	return document.MediaType
 }
 
-func (r *registry) blob(w http.ResponseWriter, request *http.Request, mediaType, digest string) {
+func (r *registry) blob(w http.ResponseWriter, request *http.Request, mediaType, digest string) bool {
 	file, err := os.Open(r.path(digest))
 	if err != nil {
-		refuse(w, "BLOB_UNKNOWN", digest)
-		return
+		return false
 	}
 	defer file.Close()
 	w.Header().Set("Content-Type", mediaType)
 	w.Header().Set("Docker-Content-Digest", digest)
 	http.ServeContent(w, request, "", time.Time{}, file)
+	return true
 }
 
 func (r *registry) path(digest string) string {
 	return filepath.Join(r.layout, "blobs", "sha256", strings.TrimPrefix(digest, "sha256:"))
-}
-
-func refuse(w http.ResponseWriter, code, detail string) {
-	log.Print("not here: ", detail)
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusNotFound)
-	json.NewEncoder(w).Encode(map[string]any{"errors": []map[string]string{{"code": code, "message": detail}}})
 }

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::control;
 use super::files::{About, UNITS, UNWANTED};
 use super::pki::{Authority, Pair, kubeconfig};
+use super::registry::certificate;
 use crate::command::{self, Output, kill_9, until};
 use crate::place::Place;
 use crate::rig;
@@ -213,7 +214,7 @@ fn root(place: &Place, folder: &Path, authority: &Authority, about: &About) -> R
         symlink("/dev/null", units.join(unit))?;
     }
     keys(&over.join("etc/kubernetes"), authority, about)?;
-    fs::copy(place.path("registry.pem"), over.join("etc/containerd/certs.d/_default/ca.pem"))?;
+    fs::copy(certificate(place), over.join("etc/containerd/certs.d/_default/ca.pem"))?;
     let options = format!(
         "lowerdir={},upperdir={},workdir={}",
         tree.display(),

@@ -1,19 +1,27 @@
-//! The registry that the nodes pull from: a folder with all images, and a program that serves it.
+//! The registry that the nodes pull from: a folder with all images, and a program that serves it and takes what is
+//! pushed. In the place it is reached by its name too.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use wherry_images::Built;
 
 use super::control::ADDRESS;
+use crate::command;
 use crate::image::{Blobs, Recipe};
 use crate::place::Place;
 use crate::rig;
+
+const LIMIT: Duration = Duration::from_secs(10);
+/// Its name, for who does not pull by a mirror.
+pub const HOST: &str = "registry.test";
 
 #[derive(Debug)]
 pub struct Registry {
@@ -24,23 +32,25 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Writes its certificate to `registry.pem` of the place.
+    /// Writes its certificate to [`certificate`].
     pub fn start(place: &Place) -> Result<Registry> {
         let program = rig::need(&rig::root().join("bin/registry"), "e2e/rig/fetch.sh cluster")?;
         let layout = place.path("images");
         Blobs::default().write_folder(&layout, &[])?;
+        named(place)?;
         let mut command = place.daemon(program)?;
         command.arg("-layout").arg(&layout);
-        command.args(["-hosts", ADDRESS, "-listen", &format!("{ADDRESS}:443")]);
-        command.arg("-certificate").arg(place.path("registry.pem"));
-        command.stderr(std::fs::File::create(place.path("registry.log"))?);
+        let hosts = format!("{ADDRESS},{HOST}");
+        command.args(["-hosts", &hosts, "-listen", &format!("{ADDRESS}:443")]);
+        command.arg("-certificate").arg(certificate(place));
+        command.stderr(fs::File::create(place.path("registry.log"))?);
         let mut program = command.stdout(Stdio::piped()).spawn().context("registry")?;
         let mut ready = String::new();
         if let Some(out) = program.stdout.take() {
             BufReader::new(out).read_line(&mut ready)?;
         }
         if ready.trim() != "ready" {
-            let said = std::fs::read_to_string(place.path("registry.log")).unwrap_or_default();
+            let said = fs::read_to_string(place.path("registry.log")).unwrap_or_default();
             bail!("the registry does not start: {said}");
         }
         Ok(Registry { program, layout, images: Mutex::default() })
@@ -77,6 +87,21 @@ impl Registry {
         self.program.wait().context("registry")?;
         Ok(())
     }
+}
+
+/// What its clients trust.
+pub fn certificate(place: &Place) -> PathBuf {
+    place.path("registry.pem")
+}
+
+/// In the place it has its name.
+fn named(place: &Place) -> Result<()> {
+    let hosts = place.path("hosts");
+    fs::write(&hosts, format!("127.0.0.1 localhost\n{ADDRESS} {HOST}\n"))?;
+    let mut mount = place.command("mount");
+    mount.arg("--bind").arg(&hosts).arg("/etc/hosts");
+    command::run(&mut mount, b"", LIMIT)?.ok().context("/etc/hosts")?;
+    Ok(())
 }
 
 impl Drop for Registry {
