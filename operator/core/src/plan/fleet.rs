@@ -210,7 +210,7 @@ impl<'a> View<'a> {
             Outcome::Drifted => (changed || due).then_some(Verify),
             Outcome::Unsupported => changed.then_some(Install),
             Outcome::Failed | Outcome::Reverted => {
-                (self.now() >= retry_at(seen)).then_some(seen.action)
+                (self.is_due_again(seen) || self.now() >= retry_at(seen)).then_some(seen.action)
             }
             // It was let go of, or only asked, and is wanted now.
             Outcome::Removed | Outcome::Planned | Outcome::InUse => Some(Install),
@@ -234,17 +234,43 @@ impl<'a> View<'a> {
         self.nodes().iter().filter(member)
     }
 
+    /// It failed before the last wish to try once more, and has not been tried since.
+    fn is_due_again(&self, seen: &crd::Observation) -> bool {
+        let since = self.retry().map(|retry| retry.since.0);
+        failed(seen.outcome) && since.is_some_and(|since| seen.at.0 <= since)
+    }
+
+    /// What is known of a node since the target was brought there in this try: what was seen of it before, by a look
+    /// that changed nothing, says nothing of it.
+    fn tried<'n>(&self, node: &'n Node) -> Option<&'n crd::Observation> {
+        let seen = node.known_of(&self.target).filter(|seen| !self.is_due_again(seen))?;
+        let installs = node.under_way().is_some_and(|it| it.action == crd::Action::Install);
+        let installed = match seen.action {
+            crd::Action::Install => true,
+            crd::Action::Verify => !installs,
+            crd::Action::Plan | crd::Action::Remove => false,
+        };
+        installed.then_some(seen)
+    }
+
+    /// A node of an earlier try that nobody can reach now.
+    fn is_out_of_reach(&self, node: &Node) -> bool {
+        let due = node.known_of(&self.target).is_some_and(|seen| self.is_due_again(seen));
+        due && node.under_way().is_none() && (node.held || !node.ready)
+    }
+
     pub(super) fn stage(&self) -> Stage {
         let waves = &self.spec().waves;
         let total = self.members().count();
         let started: Vec<&Node> = self.members().filter(|it| it.started(&self.target)).collect();
-        let seen = || started.iter().filter_map(|node| node.known_of(&self.target));
+        let seen = || started.iter().filter_map(|node| self.tried(node));
         let ran = || seen().filter(|seen| !seen.never_ran);
         // A wave may be over without a few nodes that let no agent in, and never without all of them.
-        let booked = seen().count() - ran().count();
-        let few = booked == 0
-            || (ran().next().is_some() && booked <= self.spec().failure_budget.of(started.len()));
-        let settled = seen().count() == started.len() && few;
+        let away = started.iter().filter(|node| self.is_out_of_reach(node)).count();
+        let absent = seen().count() - ran().count() + away;
+        let few = absent == 0
+            || (ran().next().is_some() && absent <= self.spec().failure_budget.of(started.len()));
+        let settled = seen().count() + away == started.len() && few;
         let last = ran().map(|seen| seen.at.0).max();
         // A wave with nodes is behind all others: that a canary is looked at again does not call it back.
         let index = |node: &&&Node| {
@@ -278,6 +304,15 @@ impl<'a> View<'a> {
         let stage = self.stage();
         let waves = &self.spec().waves;
         let started = self.members().filter(|node| node.started(&self.target)).count();
+        // Those that failed are the first to be tried once more.
+        let due = |node: &Node| {
+            node.started(&self.target)
+                && node.known_of(&self.target).is_some_and(|seen| self.is_due_again(seen))
+                && !self.is_out_of_reach(node)
+        };
+        if self.members().any(due) {
+            return;
+        }
         // Nodes that join later go with the last one.
         let (wave, mut left) = match waves.get(stage.wave) {
             Some(wave) if !self.established() => (wave, stage.reach.saturating_sub(started)),
@@ -317,23 +352,19 @@ impl<'a> View<'a> {
         if self.established() || self.mode() != Mode::Managed {
             return None;
         }
-        let since = retry.map(|retry| retry.since.0);
-        let spent = |wave: &crd::Wave| self.spent(&wave.name, since);
+        let spent = |wave: &crd::Wave| self.spent(&wave.name);
         let message = self.spec().waves.iter().find_map(spent)?;
         Some(Rejected { revision: self.target.clone(), message })
     }
 
     /// A wave is given up when more nodes failed than may, or not one succeeded.
-    fn spent(&self, wave: &str, since: Option<Timestamp>) -> Option<String> {
+    fn spent(&self, wave: &str) -> Option<String> {
         let of_wave = |node: &&Node| node.decided.as_ref().is_some_and(|last| last.wave == wave);
         let started = self.members().filter(|node| node.started(&self.target)).filter(of_wave);
         let nodes: Vec<&Node> = started.collect();
-        let counts = |seen: &&crd::Observation| since.is_none_or(|since| seen.at.0 > since);
-        let seen = || nodes.iter().filter_map(|node| node.known_of(&self.target)).filter(counts);
-        let failures = seen().filter(|seen| failed(seen.outcome) && !seen.never_ran).count();
-        let ran = nodes
-            .iter()
-            .filter(|node| node.known_of(&self.target).is_none_or(|seen| !seen.never_ran));
+        let seen = nodes.iter().filter_map(|node| self.tried(node));
+        let failures = seen.filter(|seen| failed(seen.outcome) && !seen.never_ran).count();
+        let ran = nodes.iter().filter(|node| self.tried(node).is_none_or(|seen| !seen.never_ran));
         let nobody = failures > 0 && failures == ran.count();
         let budget = self.spec().failure_budget.of(nodes.len());
         (failures > budget || nobody)

@@ -1,7 +1,7 @@
 //! What holds in every fleet, whatever happens, and whenever the operator dies.
 
 use proptest::prelude::*;
-use wherry_operator_core::crd::{self, OnFailure, Pace, Share, Spread, Window};
+use wherry_operator_core::crd::{self, Mode, OnFailure, Pace, Share, Spread, Window};
 use wherry_operator_core::plan::{Action, Node, Order, Plan};
 use wherry_report::Outcome;
 
@@ -26,6 +26,9 @@ enum Event {
     GiveUp(bool),
     /// Somebody takes the shim off the node.
     Meddle(usize),
+    /// The administrator wants what was rejected to be tried once more.
+    Retry,
+    Mode(Mode),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -44,6 +47,10 @@ fn event() -> impl Strategy<Value = Event> {
         1 => prop_oneof![Just(Pace::Paused), Just(Pace::Running)].prop_map(Event::Pace),
         1 => any::<bool>().prop_map(Event::GiveUp),
         1 => node.prop_map(Event::Meddle),
+        1 => Just(Event::Retry),
+        1 => prop_oneof![
+            3 => Just(Mode::Managed), 1 => Just(Mode::Plan), 1 => Just(Mode::VerifyOnly),
+        ].prop_map(Event::Mode),
     ]
 }
 
@@ -104,6 +111,8 @@ impl Event {
                 world.annotate(crd::RETRY, &now.to_string());
             }
             Event::Meddle(node) => world.machines[at(node)].installed = None,
+            Event::Retry => world.annotate(crd::RETRY, &now.to_string()),
+            Event::Mode(mode) => world.shim.spec.mode = *mode,
         }
     }
 }
@@ -214,11 +223,63 @@ fn budget_is_kept(world: &World, plan: &Plan) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Who has the target in a wave before this one, or at all, has had it brought there in this try and told of it. But
+/// for those that nobody can reach, or who let no agent in.
+fn is_tried(
+    world: &World,
+    status: &crd::WasmShimStatus,
+    before: usize,
+) -> Result<(), TestCaseError> {
+    let (target, waves) = (world.target(), &world.shim.spec.rollout.waves);
+    let since = status.retry.as_ref().map(|retry| retry.since.0);
+    for machine in &world.machines {
+        let node = &machine.node;
+        let Some(last) = node.decided.as_ref().filter(|last| last.revision == target) else {
+            continue;
+        };
+        let wave = waves.iter().position(|wave| wave.name == last.wave);
+        let is_meant = wave.is_some_and(|wave| wave < before) && node.selected;
+        let is_known = node.observed.as_ref().is_none_or(|it| it.machine_id == node.machine_id);
+        if !is_meant || !is_known || node.held || !node.ready {
+            continue;
+        }
+        let tried = machine.tried.as_ref().is_some_and(|tried| {
+            tried.revision == target
+                && tried.machine_id == node.machine_id
+                && (!tried.failed || since.is_none_or(|since| tried.at > since))
+        });
+        prop_assert!(tried, "{machine:?} was not tried since {since:?}");
+    }
+    Ok(())
+}
+
+fn waves_are_kept(world: &World, plan: &Plan) -> Result<(), TestCaseError> {
+    let (target, was) = (world.target(), world.status());
+    let is_good =
+        |status: &crd::WasmShimStatus| status.last_good_revision.as_ref() == Some(&target);
+    if is_good(&was) {
+        return Ok(());
+    }
+    let waves = &world.shim.spec.rollout.waves;
+    if is_good(&plan.status) {
+        is_tried(world, &plan.status, waves.len())?;
+    }
+    for action in &plan.actions {
+        let Action::Order { order, .. } = action else { continue };
+        let wave = waves.iter().position(|wave| wave.name == order.wave);
+        if let Some(wave) = wave.filter(|_| order.revision == target) {
+            is_tried(world, &plan.status, wave)?;
+        }
+    }
+    Ok(())
+}
+
 fn settle(world: &mut World, minutes: usize) -> Result<(), TestCaseError> {
     for _ in 0..minutes {
         let plan = world.look();
         allowed(world, &plan)?;
         budget_is_kept(world, &plan)?;
+        waves_are_kept(world, &plan)?;
         world.carry_out(&plan, usize::MAX);
         world.pass(5);
     }
@@ -275,6 +336,7 @@ proptest! {
             let plan = world.look();
             allowed(&world, &plan)?;
             budget_is_kept(&world, &plan)?;
+            waves_are_kept(&world, &plan)?;
             let steps = if let Event::Crash(steps) = event { *steps } else { usize::MAX };
             world.carry_out(&plan, steps);
         }

@@ -321,3 +321,48 @@ fn a_shim_that_was_installed_goes_although_a_plan_was_asked_for_last() {
     assert!(world.log.last().is_some_and(|line| line.contains("Remove")), "{:?}", world.log);
     assert!(world.released);
 }
+
+/// Its canary was taken for settled once, by what it had come to before.
+#[test]
+fn what_is_tried_once_more_begins_with_who_failed() {
+    let mut world = World::new(3, 1);
+    let rollout = &mut world.shim.spec.rollout;
+    rollout.max_unavailable = Share::Percent(100);
+    rollout.waves[1].nodes = Share::Percent(100);
+    world.bad.insert(world.target(), usize::MAX);
+    check(
+        &mut world,
+        20,
+        expect![[r#"
+        00:00 n0 Install a canary
+        RolledBack  0/3
+    "#]],
+    );
+    world.annotate(crd::RETRY, "now");
+    check(
+        &mut world,
+        20,
+        expect![[r#"
+        00:21 n0 Install a canary
+        RolledBack  0/3
+    "#]],
+    );
+    assert_eq!(world.status().last_good_revision, None);
+}
+
+/// What a plan has seen of a node is not what an install comes to there.
+#[test]
+fn a_plan_is_no_canary() {
+    for mode in [Mode::Plan, Mode::VerifyOnly] {
+        let mut world = World::new(3, 1);
+        world.shim.spec.rollout.max_unavailable = Share::Percent(100);
+        world.shim.spec.mode = mode;
+        (0..40).for_each(|_| world.step());
+        world.shim.spec.mode = Mode::Managed;
+        world.bad.insert(world.target(), usize::MAX);
+        world.log.clear();
+        (0..40).for_each(|_| world.step());
+        assert_eq!(world.log.len(), 1, "{mode:?}: {:?}", world.log);
+        assert_eq!(world.status().last_good_revision, None);
+    }
+}

@@ -38,6 +38,16 @@ pub(crate) struct Machine {
     pub(crate) pending: bool,
     /// Its containers keep the shim.
     pub(crate) busy: bool,
+    /// The last install that came to its end.
+    pub(crate) tried: Option<Try>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Try {
+    pub(crate) revision: String,
+    pub(crate) machine_id: String,
+    pub(crate) at: Timestamp,
+    pub(crate) failed: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -221,6 +231,7 @@ impl Machine {
             booked: false,
             pending: false,
             busy: false,
+            tried: None,
         }
     }
 
@@ -290,6 +301,10 @@ impl Machine {
             }
         };
         let failed = matches!(outcome, Outcome::Failed | Outcome::Reverted);
+        if last.action == crd::Action::Install {
+            let (revision, machine_id) = (last.revision.clone(), self.node.machine_id.clone());
+            self.tried = Some(Try { revision, machine_id, at: now, failed });
+        }
         let before = self.node.observed.as_ref().filter(|seen| seen.revision == last.revision);
         let failures = if failed { before.map_or(0, |seen| seen.failures) + 1 } else { 0 };
         self.node.observed = Some(Observation {
@@ -312,6 +327,7 @@ impl Machine {
 /// An administrator who is away lets things run.
 pub(crate) fn calm(world: &mut World) {
     world.shim.spec.rollout.pace = Pace::Running;
+    world.shim.spec.mode = crd::Mode::Managed;
     world.annotate(crd::RETRY, "calm");
     let now = world.now;
     for machine in &mut world.machines {
