@@ -120,8 +120,8 @@ manifests: toolchain ## deploy/operator and definitions anew, from charts/wherry
 	UPDATE_EXPECT=1 $(E2E) --test chart deploy render
 
 .PHONY: test-fleet
-test-fleet: toolchain guests programs ## Wherry brought to three nodes by its operator, upgraded, broken, repaired, removed (root; as test-cluster)
-	e2e/rig/fetch.sh fleet
+test-fleet: toolchain guests programs ## Wherry brought to three nodes by Helm and its operator, upgraded, broken, repaired, removed (root; as test-cluster)
+	e2e/rig/fetch.sh fleet helm
 	e2e/rig/programs.sh $(HOST) wherry-operator wherry-node
 	cargo test --quiet -p wherry-layout -p wherry-images
 	$(E2E) --test fleet

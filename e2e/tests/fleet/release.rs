@@ -1,26 +1,36 @@
-//! The images of three releases: one, another that does the same, and one that does not work.
+//! Three releases: one, another that does the same, and one that does not work. Each has images, values that name
+//! them, and a chart of its version in the registry.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde_json::json;
 use wherry_e2e::cluster::Cluster;
-use wherry_e2e::image::architecture;
+use wherry_e2e::helm::{self, Helm};
 use wherry_e2e::rig;
-use wherry_images::{Built, Order, Programs, Source, build};
 
 const OPERATOR: [&str; 2] = ["wherry-operator", "wherry-node"];
 
-/// The image of the operator, and those of the agent, each by its digest.
+#[derive(Debug)]
+pub(crate) struct Release {
+    pub(crate) version: &'static str,
+    /// The file that `helm install --values` is given.
+    pub(crate) values: String,
+    /// The chart as it was packed.
+    pub(crate) chart: PathBuf,
+    /// The image of the agent, by its digest.
+    pub(crate) agent: String,
+    /// The images as a file.
+    pub(crate) archive: PathBuf,
+}
+
 #[derive(Debug)]
 pub(crate) struct Releases {
-    pub(crate) operator: String,
-    pub(crate) good: String,
-    pub(crate) next: String,
+    pub(crate) good: Release,
+    pub(crate) next: Release,
     /// Its guest is another program.
-    pub(crate) broken: String,
-    /// The first one as a file.
-    pub(crate) archive: PathBuf,
+    pub(crate) broken: Release,
 }
 
 impl Releases {
@@ -35,36 +45,30 @@ impl Releases {
         fs::write(wherry, bytes)?;
         let broken = copy(&cluster.place.path("broken"))?;
         fs::copy(rig::busybox()?, broken.join("wherry-guest"))?;
-        let image = |folder: &Path, tag: &str| -> Result<Built> {
-            let built = build(&order(folder, tag))?;
-            cluster.publish(&built)?;
-            Ok(built)
-        };
-        let first = image(&good, "1.0.0")?;
-        let archive = cluster.place.path("images.tar");
-        first.write_archive(&archive)?;
         Ok(Releases {
-            operator: first.pinned("wherry-operator")?,
-            good: first.pinned("wherry-node")?,
-            next: image(&next, "1.1.0")?.pinned("wherry-node")?,
-            broken: image(&broken, "1.2.0")?.pinned("wherry-node")?,
-            archive,
+            good: Release::publish(cluster, &good, "1.0.0")?,
+            next: Release::publish(cluster, &next, "1.1.0")?,
+            broken: Release::publish(cluster, &broken, "1.2.0")?,
         })
     }
 }
 
-fn order(folder: &Path, tag: &str) -> Order {
-    let programs =
-        Programs { architecture: architecture().into(), folder: folder.to_owned(), boms: None };
-    Order {
-        programs: vec![programs],
-        repository: "registry.test/wherry".into(),
-        tag: tag.into(),
-        epoch: None,
-        source: Source {
-            builder: "https://wherry.dev/images/of-a-test".into(),
-            ..Source::default()
-        },
+impl Release {
+    fn publish(cluster: &Cluster, programs: &Path, version: &'static str) -> Result<Release> {
+        let images = helm::images(cluster, programs, version)?;
+        let mut values = helm::values(&images);
+        values["shim"]["spec"]["rollout"]["maxUnavailable"] = json!(1);
+        let file = cluster.place.path(&format!("values-{version}.json"));
+        fs::write(&file, values.to_string())?;
+        let archive = cluster.place.path(&format!("images-{version}.tar"));
+        images.write_archive(&archive)?;
+        Ok(Release {
+            version,
+            values: file.display().to_string(),
+            chart: Helm::V4.publish(cluster, version)?,
+            agent: images.pinned("wherry-node")?,
+            archive,
+        })
     }
 }
 

@@ -7,10 +7,11 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use wherry_e2e::cluster::node::Node;
 use wherry_e2e::command::{self, Output};
+use wherry_e2e::helm::ROLLOUT;
 use wherry_e2e::rig;
 use wherry_e2e::suite::{Case, For};
 
-use crate::world::{Fleet, ROLLOUT};
+use crate::world::{Fleet, OPERATORS};
 
 pub(crate) const CASES: &[Case<Fleet>] =
     &[("each_right_of_the_agent_is_needed", For::Wherry, needed)];
@@ -75,7 +76,7 @@ fn needed(fleet: &Fleet) -> Result<()> {
     let record: Value =
         serde_json::from_slice(&fs::read(node.path("/opt/wherry/installed.json"))?)?;
     let revision = record["revision"].as_str().unwrap_or_default().to_owned();
-    let agent = Agent { node, image: &fleet.releases.good, revision };
+    let agent = Agent { node, image: &fleet.releases.good.agent, revision };
     let config = node.path(CONFIG);
     let before = fs::read(&config)?;
     node.ask(&["chown", SOMEBODY, CONFIG])?;
@@ -101,7 +102,7 @@ fn needed(fleet: &Fleet) -> Result<()> {
     node.ask(&["chown", "0:0", CONFIG])?;
     node.ask(&["chmod", "644", CONFIG])?;
     fs::remove_dir_all(&folder)?;
-    fleet.scale(1)
+    fleet.scale(OPERATORS)
 }
 
 fn tells(report: &Value, outcome: &str, why: &str) -> bool {

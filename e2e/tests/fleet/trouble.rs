@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::thread;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
 use wherry_e2e::cluster::is_ready;
 use wherry_e2e::cluster::node::Node;
 use wherry_e2e::command::until;
+use wherry_e2e::helm::{NAMESPACE, ROLLOUT};
 use wherry_e2e::suite::{Case, For};
 use wherry_e2e::tree::Tree;
 
 use crate::pods::Web;
-use crate::world::{Fleet, ROLLOUT, SOON, SYSTEM, label};
+use crate::world::{Fleet, SOON, label};
 
 pub(crate) const CASES: &[Case<Fleet>] = &[
     ("a_release_that_does_not_work_stops_at_the_canary", For::Wherry, broken),
@@ -30,22 +32,24 @@ fn attempts(fleet: &Fleet) -> Result<BTreeMap<String, String>> {
 }
 
 fn broken(fleet: &Fleet) -> Result<()> {
-    let shim = fleet.installed(&fleet.releases.good)?;
+    fleet.installed(&fleet.releases.good)?;
     let web = Web::on(&fleet.cluster)?;
     let before = (fleet.in_use()?, fleet.daemons()?, web.pods()?);
     let orders = attempts(fleet)?;
     let traffic = web.traffic()?;
-    fleet.apply(&fleet.releases.broken, json!({}))?;
-    let told = fleet.complete(&shim, "RolledBack")?;
+    fleet.upgrade(&fleet.releases.broken, json!({}))?;
+    let told = fleet.complete("RolledBack")?;
     let rejected = &told["status"]["rejected"];
     ensure!(rejected["message"].as_str().is_some_and(|it| it.contains("canary")), "{rejected}");
+    // The nodes are as they were; now what is wanted of them is so, too.
+    fleet.roll_back()?;
+    fleet.complete("Complete")?;
     println!("{} requests answered while a release failed", traffic.end()?);
     ensure!((fleet.in_use()?, fleet.daemons()?, web.pods()?) == before, "{}", fleet.told());
     let after = attempts(fleet)?;
     let touched =
         after.iter().filter(|(node, attempt)| orders.get(*node) != Some(*attempt)).count();
     ensure!(touched == 1, "more than the canary: {orders:?} {after:?}");
-    fleet.installed(&fleet.releases.good)?;
     web.end()
 }
 
@@ -69,38 +73,56 @@ fn guarded(fleet: &Fleet) -> Result<()> {
     let nodes = &fleet.cluster.nodes;
     let before = nodes.iter().map(configuration).collect::<Result<Vec<_>>>()?;
     let (in_use, pods) = (fleet.in_use()?, web.pods()?);
-    // Options that the shim does not know: containerd takes them, and no container runs with them.
-    let handlers =
-        json!([{ "name": "wherry", "runtimeClassName": "wherry", "options": "nonsense = true" }]);
-    let restart = json!({ "guardTimeout": "30s" });
-    fleet.apply(&fleet.releases.good, json!({ "handlers": handlers, "restart": restart }))?;
-    // In the midst of it the agent stops: its file is in place, and containerd starts on it.
-    let mut found = None;
-    until(SOON, || {
-        let at =
-            |node: &&Node| stage(node).is_some_and(|it| ["Committed", "Restarted"].contains(&&*it));
-        found = nodes.iter().position(|node| at(&node));
-        found.is_some()
-    });
-    let at = found.with_context(|| format!("no node is changed:\n{}", fleet.told()))?;
-    let node = &nodes[at];
-    node.ask(&["pkill", "-STOP", "-x", "wherry-node"])?;
+    let (node, was) = thread::scope(|threads| {
+        let upgrade = threads.spawn(|| misconfigure(fleet));
+        let stopped = stop_agent(fleet, &before);
+        upgrade.join().map_err(|_| anyhow!("a panic beside Helm"))??;
+        stopped
+    })?;
     // Nobody else is to finish or to undo it: neither the operator nor its Job.
     fleet.scale(0)?;
-    fleet.cluster.ask(&["delete", "jobs", "--all", "-n", SYSTEM, "--cascade=orphan"])?;
-    ensure!(configuration(node)? != before[at], "the agent was too late to be stopped");
+    fleet.cluster.ask(&["delete", "jobs", "--all", "-n", NAMESPACE, "--cascade=orphan"])?;
+    ensure!(stage(node).is_some(), "the guard came while the agent was there");
     node.ask(&["pkill", "-KILL", "-x", "wherry-node"])?;
-    let back = || stage(node).is_none() && configuration(node).is_ok_and(|now| now == before[at]);
+    let back = || stage(node).is_none() && configuration(node).is_ok_and(|now| now == *was);
     ensure!(until(SOON, back), "no guard came to {}:\n{}", node.name(), node.log(40));
     ensure!(fleet.in_use()? == in_use);
     web.asks()?;
     web.ready()?;
     ensure!(web.pods()? == pods, "pods were started again");
-    fleet.apply(&fleet.releases.good, json!({}))?;
-    fleet.cluster.ask(&["delete", "pods", "--all", "-n", SYSTEM])?;
-    fleet.scale(1)?;
-    fleet.installed(&fleet.releases.good)?;
+    fleet.cluster.ask(&["delete", "pods", "--all", "-n", NAMESPACE])?;
+    // With the operators that the chart has.
+    fleet.roll_back()?;
+    fleet.complete("Complete")?;
+    let after = nodes.iter().map(configuration).collect::<Result<Vec<_>>>()?;
+    ensure!(after == before && fleet.in_use()? == in_use, "{}", fleet.told());
+    ensure!(web.pods()? == pods, "pods were started again");
     web.end()
+}
+
+/// Options that the shim does not know: containerd takes them, and no container runs with them.
+fn misconfigure(fleet: &Fleet) -> Result<()> {
+    let handlers =
+        json!([{ "name": "wherry", "runtimeClassName": "wherry", "options": "nonsense = true" }]);
+    let restart = json!({ "guardTimeout": "60s" });
+    let fields = json!({ "handlers": handlers, "restart": restart });
+    fleet.upgrade(&fleet.releases.good, fields).map(drop)
+}
+
+/// Stops the first agent that works, in the midst of it: its file is in place, and containerd starts on it.
+fn stop_agent<'a>(fleet: &'a Fleet, before: &'a [Tree]) -> Result<(&'a Node, &'a Tree)> {
+    let nodes = &fleet.cluster.nodes;
+    let mut found = None;
+    until(SOON, || {
+        let at =
+            |node: &&Node| stage(node).is_some_and(|it| ["Committed", "Restarted"].contains(&&*it));
+        found = nodes.iter().zip(before).find(|(node, _)| at(node));
+        found.is_some()
+    });
+    let (node, before) = found.with_context(|| format!("no node is changed:\n{}", fleet.told()))?;
+    node.ask(&["pkill", "-STOP", "-x", "wherry-node"])?;
+    ensure!(configuration(node)? != *before, "the agent was too late to be stopped");
+    Ok((node, before))
 }
 
 fn booted(fleet: &Fleet) -> Result<()> {
@@ -145,10 +167,9 @@ fn repaired(fleet: &Fleet) -> Result<()> {
     ensure!(until(ROLLOUT, as_before), "{}", fleet.told());
     // Another its programs: nobody tells, it is found when it is looked at.
     nodes[0].ask(&["rm", "/opt/wherry/current"])?;
-    let shim =
-        fleet.apply(&fleet.releases.good, json!({ "drift": { "verifyInterval": OFTEN } }))?;
+    fleet.upgrade(&fleet.releases.good, json!({ "drift": { "verifyInterval": OFTEN } }))?;
     ensure!(until(ROLLOUT, as_before), "{}", fleet.told());
-    fleet.complete(&shim, "Complete")?;
+    fleet.complete("Complete")?;
     ensure!(web.pods()? == pods, "pods were started again");
     fleet.installed(&fleet.releases.good)?;
     web.end()?;

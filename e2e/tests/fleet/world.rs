@@ -1,6 +1,7 @@
-//! A cluster whose nodes have never heard of Wherry, with the operator in it.
+//! A cluster whose nodes have never heard of Wherry, and its administrator, who has Helm.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -8,16 +9,20 @@ use serde_json::{Value, json};
 use wherry_e2e::cluster::Cluster;
 use wherry_e2e::cluster::files::FLEET;
 use wherry_e2e::cluster::node::Node;
+use wherry_e2e::command::until;
+use wherry_e2e::helm::{self, Helm, NAMESPACE, PUBLISHED};
 use wherry_e2e::rig::Runtime;
 use wherry_e2e::suite::Ground;
 use wherry_e2e::tree::Tree;
 
-use crate::release::Releases;
+use crate::release::{Release, Releases};
 
-pub(crate) const SYSTEM: &str = "wherry-system";
-/// A rollout over all nodes: each restarts its containerd once, and pulls an image.
-pub(crate) const ROLLOUT: Duration = Duration::from_secs(300);
 pub(crate) const SOON: Duration = Duration::from_secs(120);
+
+const OPERATOR: &str = "deployment/wherry-operator";
+const CONTROLLER: &str = "app.kubernetes.io/component=controller";
+/// As the chart has it.
+pub(crate) const OPERATORS: u64 = 2;
 
 /// What of a node lasts, or is systemd's, and may be ours.
 const PLACES: [&str; 7] = [
@@ -36,6 +41,8 @@ pub(crate) struct Fleet {
     pub(crate) releases: Releases,
     /// Each node as it was before anything.
     before: BTreeMap<&'static str, Tree>,
+    /// What the cluster had by then.
+    objects: BTreeSet<String>,
 }
 
 impl Fleet {
@@ -44,73 +51,63 @@ impl Fleet {
         let releases = Releases::publish(&cluster)?;
         let before = cluster.nodes.iter().map(|node| Ok((node.name(), tree(node)?)));
         let before = before.collect::<Result<_>>()?;
-        let fleet = Fleet { cluster, releases, before };
-        fleet.furnish()?;
-        Ok(fleet)
+        let objects = objects(&cluster)?;
+        Ok(Fleet { cluster, releases, before, objects })
     }
 
-    /// The operator, from its image.
-    fn furnish(&self) -> Result<()> {
-        let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/crds");
-        self.cluster.ask(&["apply", "-f", crds])?;
-        self.cluster.ask(&["wait", "--for=condition=Established", "--timeout=60s", "-f", crds])?;
-        let objects = operator(&self.releases.operator).to_string();
-        self.cluster.kubectl(&["apply", "-f", "-"], &objects)?.ok()?;
-        self.operator_is(1)
-    }
-
-    /// Waits until as many operators run as are wanted.
-    pub(crate) fn operator_is(&self, count: u64) -> Result<()> {
-        let object = named("apps/v1", "Deployment", "wherry-operator");
-        self.cluster.api.until(&object, SOON, move |it| {
-            let told = |key: &str| it["status"][key].as_u64().unwrap_or(0);
-            it["status"]["observedGeneration"] == it["metadata"]["generation"]
-                && (told("replicas"), told("readyReplicas")) == (count, count)
-        })?;
-        Ok(())
-    }
-
-    /// Has that many operators.
+    /// As many operators as this run, and no other.
     pub(crate) fn scale(&self, count: u64) -> Result<()> {
-        let object = named("apps/v1", "Deployment", "wherry-operator");
-        self.cluster.api.change(&object, None, json!({ "spec": { "replicas": count } }))?;
-        self.operator_is(count)?;
-        let pods = ["get", "pods", "-n", SYSTEM, "-l", "app=wherry-operator", "-o", "name"];
-        let gone = || count > 0 || self.cluster.ask(&pods).is_ok_and(|all| all.is_empty());
-        ensure!(wherry_e2e::command::until(SOON, gone), "an operator does not end");
+        let to = format!("--replicas={count}");
+        self.cluster.ask(&["scale", OPERATOR, &to, "-n", NAMESPACE])?;
+        let ready = ["get", OPERATOR, "-n", NAMESPACE, "-o", "jsonpath={.status.readyReplicas}"];
+        let pods = ["get", "pods", "-n", NAMESPACE, "-l", CONTROLLER, "-o", "name"];
+        let wanted = if count == 0 { String::new() } else { count.to_string() };
+        let so = || {
+            self.cluster.ask(&ready).is_ok_and(|told| told == wanted)
+                && self.cluster.ask(&pods).is_ok_and(|all| all.lines().count() as u64 == count)
+        };
+        ensure!(until(SOON, so), "there are not {count} operators: {}", self.told());
         Ok(())
     }
 
-    /// The `WasmShim`, with these fields of its spec changed, as an administrator applies it.
-    pub(crate) fn apply(&self, image: &str, fields: Value) -> Result<Value> {
-        let mut shim = shim(image);
-        for (key, value) in fields.as_object().into_iter().flatten() {
-            shim["spec"][key] = value.clone();
-        }
-        let output = self.cluster.kubectl(&["apply", "-f", "-"], &shim.to_string())?;
-        output.ok().context("the WasmShim")?;
-        Ok(shim)
+    /// `helm install`, or upgrade: the chart of a release from the registry with its values, and with these fields of
+    /// the shim's spec as somebody's own file has them.
+    pub(crate) fn bring(&self, words: &[&str], release: &Release, fields: Value) -> Result<String> {
+        let own = self.cluster.place.path("own.json");
+        fs::write(&own, json!({ "shim": { "spec": fields } }).to_string())?;
+        let (own, [flag, certificate]) = (own.display().to_string(), helm::trust(&self.cluster));
+        let mut all = vec!["--version", release.version, &*flag, &*certificate];
+        all.extend(["--values", &release.values, "--values", &own]);
+        all.extend(&words[1..]);
+        Helm::V4.bring(&self.cluster, words[0], PUBLISHED, &all)
+    }
+
+    pub(crate) fn upgrade(&self, release: &Release, fields: Value) -> Result<String> {
+        self.bring(&["upgrade", "--install", "--create-namespace"], release, fields)
+    }
+
+    /// To the revision before this one.
+    pub(crate) fn roll_back(&self) -> Result<()> {
+        let words = ["rollback", helm::NAME, "--wait", "--timeout", "3m"];
+        Helm::V4.on(&self.cluster, &words)?.ok()?;
+        Ok(())
     }
 
     /// All nodes run this release, and are proved.
-    pub(crate) fn installed(&self, image: &str) -> Result<Value> {
+    pub(crate) fn installed(&self, release: &Release) -> Result<()> {
         // A case that failed may have left none.
-        self.scale(1)?;
-        let shim = self.apply(image, json!({}))?;
-        self.complete(&shim, "Complete")?;
-        Ok(shim)
+        let there = ["get", OPERATOR, "-n", NAMESPACE, "--ignore-not-found", "-o", "name"];
+        if !self.cluster.ask(&there)?.is_empty() {
+            self.scale(OPERATORS)?;
+        }
+        self.upgrade(release, json!({}))?;
+        self.complete("Complete")?;
+        Ok(())
     }
 
     /// Waits until the rollout has come to this, with all nodes ready.
-    pub(crate) fn complete(&self, shim: &Value, phase: &'static str) -> Result<Value> {
-        let wanted = format!("{0}/{0}", FLEET.len());
-        let told = self.cluster.api.until(shim, ROLLOUT, move |it| {
-            let status = &it["status"];
-            status["phase"] == phase
-                && status["nodes"]["summary"] == *wanted
-                && status["observedGeneration"] == it["metadata"]["generation"]
-        });
-        told.with_context(|| self.told())
+    pub(crate) fn complete(&self, phase: &'static str) -> Result<Value> {
+        helm::rolled(&self.cluster, phase).with_context(|| self.told())
     }
 
     /// What is known of every node, for who has to find out what went wrong.
@@ -119,8 +116,8 @@ impl Fleet {
             |words: &[&str]| self.cluster.ask(words).unwrap_or_else(|error| format!("{error:#}"));
         let node = "jsonpath={range .items[*]}{.spec.node}: {.spec.action} {.spec.attempt} {.status.phase} \
                     {.status.message} {.status.findings}{\"\\n\"}{end}";
-        let pods = ask(&["get", "pods,jobs", "-n", SYSTEM, "-o", "wide"]);
-        let log = ask(&["logs", "-n", SYSTEM, "deploy/wherry-operator", "--tail=20"]);
+        let pods = ask(&["get", "pods,jobs", "-n", NAMESPACE, "-o", "wide"]);
+        let log = ask(&["logs", "-n", NAMESPACE, "-l", CONTROLLER, "--prefix", "--tail=20"]);
         format!("{}\n{pods}\n{log}", ask(&["get", "nodeshims", "-o", node]))
     }
 
@@ -135,6 +132,11 @@ impl Fleet {
         Ok(())
     }
 
+    /// Objects that were not there before.
+    pub(crate) fn added(&self) -> Result<Vec<String>> {
+        Ok(objects(&self.cluster)?.difference(&self.objects).cloned().collect())
+    }
+
     pub(crate) fn node(&self, node: &Node) -> Result<Value> {
         self.cluster.api.get(&node.object())
     }
@@ -146,6 +148,11 @@ impl Fleet {
         Ok(json!({
             "apiVersion": "wherry.dev/v1alpha1", "kind": "NodeShim", "metadata": { "name": name },
         }))
+    }
+
+    /// How far each node is.
+    pub(crate) fn phases(&self) -> Result<String> {
+        self.cluster.ask(&["get", "nodeshims", "-o", "jsonpath={.items[*].status.phase}"])
     }
 
     /// containerd's process on each node.
@@ -175,58 +182,15 @@ pub(crate) fn label(node: &Value) -> &Value {
     &node["metadata"]["labels"]["wherry.wherry.dev.node-restriction.kubernetes.io/shim"]
 }
 
-/// An object of the operator's namespace, by its name.
-pub(crate) fn named(version: &str, kind: &str, name: &str) -> Value {
-    json!({ "apiVersion": version, "kind": kind, "metadata": { "name": name, "namespace": SYSTEM }})
-}
-
-fn shim(image: &str) -> Value {
-    json!({
-        "apiVersion": "wherry.dev/v1alpha1", "kind": "WasmShim", "metadata": { "name": "wherry" },
-        "spec": {
-            "artifact": { "image": image },
-            "handlers": [{ "name": "wherry", "runtimeClassName": "wherry" }],
-            "rollout": {
-                "waves": [
-                    { "name": "canary", "nodes": 1, "soak": "2s" },
-                    { "name": "rest", "nodes": "100%" },
-                ],
-                "maxUnavailable": 1,
-            },
-        },
-    })
-}
-
-fn operator(image: &str) -> Value {
-    let of_us = json!({ "app": "wherry-operator" });
-    let field = |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path }}});
-    let objects = [
-        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": SYSTEM } }),
-        json!({ "apiVersion": "v1", "kind": "ServiceAccount",
-            "metadata": { "name": "wherry-operator", "namespace": SYSTEM } }),
-        json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-            "metadata": { "name": "wherry-operator" },
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
-            "subjects": [{ "kind": "ServiceAccount", "name": "wherry-operator", "namespace": SYSTEM }] }),
-        json!({ "apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": { "name": "wherry-operator", "namespace": SYSTEM },
-            "spec": {
-                "replicas": 1, "selector": { "matchLabels": of_us },
-                "template": { "metadata": { "labels": of_us }, "spec": {
-                    "serviceAccountName": "wherry-operator",
-                    "containers": [{
-                        "name": "operator", "image": image,
-                        "env": [field("POD_NAMESPACE", "metadata.namespace"), field("POD_NAME", "metadata.name")],
-                        "readinessProbe": { "httpGet": { "path": "/readyz", "port": 8080 }, "periodSeconds": 1 },
-                        "securityContext": {
-                            "readOnlyRootFilesystem": true, "runAsNonRoot": true,
-                            "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] },
-                        },
-                    }],
-                }},
-            } }),
-    ];
-    json!({ "apiVersion": "v1", "kind": "List", "items": objects })
+/// Every object that lasts, of every kind that the API server knows.
+fn objects(cluster: &Cluster) -> Result<BTreeSet<String>> {
+    let kinds = cluster.ask(&["api-resources", "--verbs=list", "-o", "name"])?;
+    let passing = |kind: &&str| !kind.starts_with("events") && !kind.ends_with(".metrics.k8s.io");
+    let kinds: Vec<&str> = kinds.lines().filter(passing).collect();
+    let each =
+        "jsonpath={range .items[*]}{.kind} {.metadata.namespace}/{.metadata.name}{\"\\n\"}{end}";
+    let all = cluster.ask(&["get", &kinds.join(","), "-A", "-o", each])?;
+    Ok(all.lines().map(str::to_owned).collect())
 }
 
 impl Ground for Fleet {
@@ -239,7 +203,8 @@ impl Ground for Fleet {
     }
 
     fn finish(&self) -> Result<()> {
-        self.cluster.ask(&["delete", "namespace", SYSTEM, "--timeout=60s"])?;
+        let words = ["delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=60s"];
+        self.cluster.ask(&words)?;
         self.cluster.finish()
     }
 

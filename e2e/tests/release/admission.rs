@@ -126,7 +126,7 @@ fn touched(release: &Release) -> Result<()> {
     let words = ["exec", "-n", NAMESPACE, "deploy/wherry-operator", "--", "/wherry-operator"];
     let told = release.cluster.kubectl(&words, "")?;
     ensure!(told.code != 0 && told.stderr.contains("nobody joins an agent"), "{told}");
-    release.uninstall(Helm::V4, &[])?.ok()?;
+    Helm::V4.uninstall(&release.cluster, &[])?.ok()?;
     Ok(())
 }
 
@@ -150,6 +150,7 @@ fn agents(release: &Release) -> Result<()> {
     release.bring(Helm::V4, "upgrade", &["--set", other])?;
     cluster.ask(&["delete", "job", "try", "-n", NAMESPACE, "--wait"])?;
     let gone = || cluster.ask(&pods).is_ok_and(|all| all.is_empty());
-    ensure!(until(SOON, gone), "it cannot end: {}", cluster.ask(&pods)?);
+    let yaml = || cluster.ask(&["get", &pod, "-n", NAMESPACE, "-o", "yaml"]);
+    ensure!(until(SOON, gone), "it cannot end: {}", yaml()?);
     Ok(())
 }

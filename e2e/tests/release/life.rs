@@ -2,10 +2,10 @@
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use wherry_e2e::helm::{Helm, NAMESPACE};
+use wherry_e2e::helm::{Helm, NAME, NAMESPACE, rolled, shim};
 use wherry_e2e::suite::{Case, For};
 
-use crate::world::{NAME, Release, SOON, shim};
+use crate::world::{Release, SOON};
 
 pub(crate) const CASES: &[Case<Release>] = &[
     ("helm_4_from_the_install_to_the_uninstall", For::Wherry, |release| life(release, Helm::V4)),
@@ -20,12 +20,12 @@ fn life(release: &Release, helm: Helm) -> Result<()> {
     let deployment = ["get", "deployment", "wherry-operator", "-n", NAMESPACE];
     let ready = [&deployment[..], &["-o", "jsonpath={.status.readyReplicas}"]].concat();
     ensure!(release.cluster.ask(&ready)? == "2");
-    release.complete()?;
-    let told = release.helm(helm, &["test", NAME, "--timeout", "2m"])?.ok()?.stdout;
+    rolled(&release.cluster, "Complete")?;
+    let told = helm.on(&release.cluster, &["test", NAME, "--timeout", "2m"])?.ok()?.stdout;
     ensure!(told.contains("Succeeded"), "{told}");
     upgraded(release, helm)?;
     refused(release, helm)?;
-    let told = release.uninstall(helm, &[])?.ok()?.stdout;
+    let told = helm.uninstall(&release.cluster, &[])?.ok()?.stdout;
     ensure!(told.contains("uninstalled"), "{told}");
     ensure!(release.definitions()? == 3, "definitions go with the release");
     let gone = || release.left().is_ok_and(|left| left.is_empty());
@@ -45,10 +45,10 @@ fn upgraded(release: &Release, helm: Helm) -> Result<()> {
     release.bring(helm, "upgrade", &words)?;
     ensure!(rollout("maxUnavailable")? == 5);
     ensure!(rollout("pace")? == "Paused", "an upgrade goes on with what was paused");
-    let told = release.uninstall(helm, &[])?;
+    let told = helm.uninstall(&release.cluster, &[])?;
     ensure!(told.code != 0 && said(&told).contains("is paused"), "{told}");
     // A release whose end was refused is rolled back to one that is there.
-    release.helm(helm, &["rollback", NAME, "1", "--wait", "--timeout", "3m"])?.ok()?;
+    helm.on(&release.cluster, &["rollback", NAME, "1", "--wait", "--timeout", "3m"])?.ok()?;
     ensure!(rollout("maxUnavailable")? == "10%");
     let patch = json!({ "spec": { "rollout": { "pace": "Running" } } }).to_string();
     release.cluster.ask(&["patch", "wasmshim", NAME, "--type=merge", "-p", &patch])?;
@@ -70,7 +70,7 @@ fn refused(release: &Release, helm: Helm) -> Result<()> {
     cluster.api.create(&pod)?;
     cluster.api.until(&pod, SOON, |pod| pod["status"]["phase"] == "Running")?;
     let before = release.left()?;
-    let told = release.uninstall(helm, &[])?;
+    let told = helm.uninstall(&release.cluster, &[])?;
     ensure!(told.code != 0, "{told}");
     for part in ["1 pods run by WasmShim wherry", "default/user on ", "helm uninstall --no-hooks"] {
         ensure!(said(&told).contains(part), "{part} is not told: {told}");
@@ -89,7 +89,7 @@ fn refused(release: &Release, helm: Helm) -> Result<()> {
     other["spec"]["handlers"][0]["runtimeClassName"] = json!("other");
     other["spec"]["nodes"]["selector"] = json!({ "matchLabels": { "pool": "none" } });
     cluster.api.create(&other)?;
-    let told = release.uninstall(helm, &[])?;
+    let told = helm.uninstall(&release.cluster, &[])?;
     ensure!(told.code != 0 && said(&told).contains("kubectl delete wasmshim other"), "{told}");
     cluster.api.delete(&other)?;
     cluster.api.gone(&other, SOON)
@@ -97,15 +97,15 @@ fn refused(release: &Release, helm: Helm) -> Result<()> {
 
 fn forced(release: &Release) -> Result<()> {
     release.bring(Helm::V4, "install", &[])?;
-    release.complete()?;
-    release.uninstall(Helm::V4, &["--no-hooks"])?.ok()?;
+    rolled(&release.cluster, "Complete")?;
+    Helm::V4.uninstall(&release.cluster, &["--no-hooks"])?.ok()?;
     let shim = release.shim()?;
     ensure!(shim["metadata"]["deletionTimestamp"].is_null(), "{shim}");
     // Another install, by the other Helm too, goes on with it.
     release.bring(Helm::V3, "install", &[])?;
-    release.complete()?;
+    rolled(&release.cluster, "Complete")?;
     ensure!(release.shim()?["metadata"]["uid"] == shim["metadata"]["uid"]);
-    release.uninstall(Helm::V3, &[])?.ok()?;
+    Helm::V3.uninstall(&release.cluster, &[])?.ok()?;
     let gone = || release.left().is_ok_and(|left| left.is_empty());
     ensure!(wherry_e2e::command::until(SOON, gone), "left: {}", release.left()?);
     Ok(())

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use wherry_e2e::command::until;
-use wherry_e2e::helm::Helm;
+use wherry_e2e::helm::{Helm, NAME, shim};
 use wherry_e2e::suite::{Case, For};
 
 use crate::document::{at_cluster, blocks, home, program, root};
-use crate::world::{NAME, Release, SOON, shim};
+use crate::world::{Release, SOON};
 
 pub(crate) const CASES: &[Case<Release>] = &[
     ("the_readme_installs_upgrades_rolls_back_and_uninstalls", For::Wherry, readme),

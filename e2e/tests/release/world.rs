@@ -5,24 +5,16 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Arguments;
-use serde_json::{Value, json};
+use serde_json::Value;
 use wherry_e2e::cluster::files::FLEET;
 use wherry_e2e::cluster::{Cluster, audit};
-use wherry_e2e::command::{self, Output};
-use wherry_e2e::helm::{Helm, NAMESPACE, chart, objects};
-use wherry_e2e::image::architecture;
+use wherry_e2e::helm::{self, Helm, NAME, NAMESPACE, chart, objects, shim};
 use wherry_e2e::rig::{self, Runtime};
 use wherry_e2e::suite::Ground;
-use wherry_images::{Order, Programs, Source, build};
 
 use crate::document;
 
 pub(crate) const SOON: Duration = Duration::from_secs(120);
-/// Each node restarts its containerd once, and pulls an image.
-const ROLLOUT: Duration = Duration::from_secs(240);
-/// Helm waits for pods, and hooks for the operator.
-const HELM: Duration = Duration::from_secs(300);
-pub(crate) const NAME: &str = "wherry";
 const OPERATOR: &str = "wherry-operator";
 
 #[derive(Debug)]
@@ -37,25 +29,13 @@ impl Release {
     pub(crate) fn new() -> Result<Release> {
         // One with containerd 1.7 and one with 2.4, which have nothing of ours.
         let cluster = Cluster::of(&FLEET[..2])?;
-        let programs =
-            Programs { architecture: architecture().into(), folder: rig::programs()?, boms: None };
+        let programs = rig::programs()?;
         for program in ["wherry-operator", "wherry-node"] {
-            rig::need(&programs.folder.join(program), "make test-chart")?;
+            rig::need(&programs.join(program), "make test-chart")?;
         }
-        let built = build(&Order {
-            programs: vec![programs],
-            repository: "registry.test/wherry".into(),
-            tag: "1.0.0".into(),
-            epoch: None,
-            source: Source::default(),
-        })?;
-        cluster.publish(&built)?;
-        let mut values = built.values();
-        let wave = |name: &str, nodes: Value| json!({ "name": name, "nodes": nodes, "soak": "1s" });
-        values["shim"]["spec"]["rollout"]["waves"] =
-            json!([wave("canary", json!(1)), wave("rest", json!("100%"))]);
-        values["uninstall"]["seconds"] = json!(100);
-        fs::write(cluster.place.path("values.json"), values.to_string())?;
+        let built = helm::images(&cluster, &programs, "1.0.0")?;
+        let values = helm::values(&built).to_string();
+        fs::write(cluster.place.path("values.json"), values)?;
         let (operator, node) = (built.pinned("wherry-operator")?, built.pinned("wherry-node")?);
         fs::create_dir_all(document::home(&cluster))?;
         Ok(Release { cluster, operator, node })
@@ -65,41 +45,11 @@ impl Release {
         self.cluster.place.path("values.json").display().to_string()
     }
 
-    /// Helm, as the administrator.
-    pub(crate) fn helm(&self, helm: Helm, words: &[&str]) -> Result<Output> {
-        let mut command = self.cluster.place.command(helm.program()?);
-        command.args(words).args(["--namespace", NAMESPACE]);
-        command.env("KUBECONFIG", self.cluster.place.path("admin.conf"));
-        command.env("HOME", self.cluster.place.path("home"));
-        command::run(&mut command, b"", HELM)
-    }
-
     /// Installs or upgrades, with these words about values; what Helm says.
     pub(crate) fn bring(&self, helm: Helm, verb: &str, words: &[&str]) -> Result<String> {
-        let (chart, values) = (chart(), self.values());
-        let mut all = vec![verb, NAME, &chart, "--values", &values, "--wait"];
-        all.extend(["--timeout", "3m"]);
-        if verb == "install" {
-            all.push("--create-namespace");
-        }
-        all.extend(words);
-        Ok(self.helm(helm, &all)?.ok()?.stdout)
-    }
-
-    pub(crate) fn uninstall(&self, helm: Helm, words: &[&str]) -> Result<Output> {
-        let mut all = vec!["uninstall", NAME, "--wait", "--timeout", "2m"];
-        all.extend(words);
-        self.helm(helm, &all)
-    }
-
-    /// Waits until every node is proved.
-    pub(crate) fn complete(&self) -> Result<()> {
-        self.cluster.api.until(&shim(NAME), ROLLOUT, |it| {
-            it["status"]["phase"] == "Complete"
-                && it["status"]["nodes"]["summary"] == "2/2"
-                && it["status"]["observedGeneration"] == it["metadata"]["generation"]
-        })?;
-        Ok(())
+        let values = self.values();
+        let words = [&["--values", &values], words].concat();
+        helm.bring(&self.cluster, verb, &chart(), &words)
     }
 
     /// The `WasmShim` that the chart writes.
@@ -141,10 +91,6 @@ impl Release {
         ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
         Ok(())
     }
-}
-
-pub(crate) fn shim(name: &str) -> Value {
-    json!({ "apiVersion": "wherry.dev/v1alpha1", "kind": "WasmShim", "metadata": { "name": name } })
 }
 
 impl Ground for Release {
