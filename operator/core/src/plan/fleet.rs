@@ -177,6 +177,8 @@ impl<'a> View<'a> {
 
     /// Nodes that have their revision are looked at now and then, and made as they were: one of the two.
     pub(super) fn upkeep(&self, kind: crd::Action, room: &mut Room, actions: &mut Vec<Action>) {
+        let due = self.members().filter(|node| self.waits_for_another_try(node));
+        let first = due.map(|node| self.wave_of(node)).min();
         for node in self.nodes().iter().filter(|node| self.wanted(node)) {
             let (Some(last), Some(seen)) = (&node.decided, node.known()) else { continue };
             // Nobody installs what others are still to get by waves, or what was rejected.
@@ -185,6 +187,12 @@ impl<'a> View<'a> {
                 seen.revision == self.target && (!last.wave.is_empty() || self.established());
             let older = Some(&seen.revision) == self.was.last_good_revision.as_ref();
             if !own || !(stays || older) {
+                continue;
+            }
+            // Wave by wave, as they were tried before.
+            let is_early =
+                self.is_due_again(seen) && first.is_some_and(|it| self.wave_of(node) > it);
+            if is_early {
                 continue;
             }
             if let Some(action) = self.mend(node, seen).filter(|action| *action == kind) {
@@ -259,6 +267,17 @@ impl<'a> View<'a> {
         due && node.under_way().is_none() && (node.held || !node.ready)
     }
 
+    fn waits_for_another_try(&self, node: &Node) -> bool {
+        let due = node.known_of(&self.target).is_some_and(|seen| self.is_due_again(seen));
+        due && node.started(&self.target) && !self.is_out_of_reach(node)
+    }
+
+    /// By its last order; the first one, if that wave is none any more.
+    fn wave_of(&self, node: &Node) -> usize {
+        let name = node.decided.as_ref().map(|last| last.wave.as_str());
+        self.spec().waves.iter().position(|wave| Some(wave.name.as_str()) == name).unwrap_or(0)
+    }
+
     pub(super) fn stage(&self) -> Stage {
         let waves = &self.spec().waves;
         let total = self.members().count();
@@ -273,11 +292,7 @@ impl<'a> View<'a> {
         let settled = seen().count() + away == started.len() && few;
         let last = ran().map(|seen| seen.at.0).max();
         // A wave with nodes is behind all others: that a canary is looked at again does not call it back.
-        let index = |node: &&&Node| {
-            let name = node.decided.as_ref().map(|last| last.wave.as_str());
-            waves.iter().position(|wave| Some(wave.name.as_str()) == name).unwrap_or(0)
-        };
-        let begun = started.iter().map(|node| index(&node)).max().unwrap_or(0);
+        let begun = started.iter().map(|node| self.wave_of(node)).max().unwrap_or(0);
         let mut reach = 0;
         for (wave, about) in waves.iter().enumerate() {
             reach = about.nodes.reach(total).max(reach);
@@ -305,12 +320,7 @@ impl<'a> View<'a> {
         let waves = &self.spec().waves;
         let started = self.members().filter(|node| node.started(&self.target)).count();
         // Those that failed are the first to be tried once more.
-        let due = |node: &Node| {
-            node.started(&self.target)
-                && node.known_of(&self.target).is_some_and(|seen| self.is_due_again(seen))
-                && !self.is_out_of_reach(node)
-        };
-        if self.members().any(due) {
+        if self.members().any(|node| self.waits_for_another_try(node)) {
             return;
         }
         // Nodes that join later go with the last one.
@@ -385,8 +395,11 @@ impl<'a> View<'a> {
         }
         let all = rolls_all_back(self.spec().on_failure);
         for node in self.nodes().iter().filter(|node| self.wanted(node)) {
-            let useless = |outcome| failed(outcome) || outcome == Outcome::Drifted;
-            let bad = node.known_of(&self.target).is_some_and(|seen| useless(seen.outcome));
+            use Outcome::{Drifted, InUse, Planned, Removed};
+            let useless =
+                |outcome| failed(outcome) || [Drifted, InUse, Planned, Removed].contains(&outcome);
+            // Of the target, or of one before it that was not good either.
+            let bad = node.known().is_some_and(|seen| useless(seen.outcome));
             let new = node.known().is_none();
             let decided = |revision: &str| {
                 node.decided.as_ref().is_some_and(|last| last.revision == revision)
