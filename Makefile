@@ -36,7 +36,7 @@ demo: toolchain programs ## runs Wasm containers on a private containerd, beside
 test: test-unit test-containerd conformance test-crash test-cri storm-short test-upgrade test-docker test-kubernetes ## every suite that a change has time for (root; warm half an hour; cold it leaves out what MINUTES has no time for, and says so: MINUTES=1000)
 
 # Kubernetes is one Go program that takes a quarter of an hour to build. These suites come last, and none is begun after
-# MINUTES of one make. test-node, test-fleet and test-chart, ten minutes each, are targets of their own.
+# MINUTES of one make. test-node, test-fleet and test-chart, seven to fourteen minutes each, are targets of their own.
 MINUTES ?= 45
 BEGAN   := $(shell date +%s)
 .PHONY: test-kubernetes
