@@ -69,9 +69,13 @@ impl Systemd {
         })
     }
 
-    /// Restarts a unit, and waits until it says that it has started.
+    /// Restarts a unit, and waits until it says that it has started. However often it was started of late.
     pub(crate) fn restart(&self, name: &str) -> Result<()> {
         let before = self.unit(name)?.main_pid;
+        // Starts are counted, whoever asked for them (systemd.unit(5), StartLimitBurst=), and one too many leaves the
+        // node without a runtime; this sets the count back (systemctl(1), reset-failed). If it fails, as for a unit
+        // that is not loaded, the restart has the answer.
+        drop(self.call("ResetFailedUnit", &(name,)));
         let job: OwnedObjectPath =
             self.call("RestartUnit", &(name, "replace"))?.body().deserialize()?;
         let end = Instant::now() + PATIENCE;
