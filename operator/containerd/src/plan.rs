@@ -278,7 +278,7 @@ pub fn remove(node: &Node) -> Result<Plan, Refusal> {
         edit::without_handlers(file.content(), plugin, &node.own)
             .map_err(|e| not_edited(&file.path, e))
     };
-    let changes = match &way {
+    let mut changes = match &way {
         Way::DropIn { file } if file.parent() == Some(&own_folder(node)) => {
             let main = &node.files[0];
             let import = own_folder(node).join("*.toml").display().to_string();
@@ -298,6 +298,10 @@ pub fn remove(node: &Node) -> Result<Plan, Refusal> {
             vec![changed(file, text)]
         }
     };
+    // What is not there has nothing of ours in it, and an empty file is another thing than none.
+    let all = || node.files.iter().chain(&node.templates);
+    let is_there = |path: &Path| all().any(|file| file.path == path && file.text.is_some());
+    changes.retain(|change| change.text.is_none() || is_there(&change.path));
     let candidate = candidate(node, &way, &changes, |file| edited(file))?;
     Ok(Plan { way, changes, candidate })
 }

@@ -84,11 +84,21 @@ fn check(name: &str) {
             for file in &plan.candidate {
                 writeln!(told, "-- tries {}", file.path.display()).expect("text");
             }
+            nothing(&node);
             undone(&node, &plan.changes);
             again(&node, &plan.changes);
         }
     }
     expect_file![folder.join(format!("{name}.out"))].assert_eq(&told);
+}
+
+/// A removal from a node that has nothing of ours changes nothing: no file is made, either.
+fn nothing(node: &Node) {
+    for change in remove(node).expect("a removal").changes {
+        let mut all = node.files.iter().chain(&node.templates);
+        let now = all.find(|file| file.path == change.path).and_then(|file| file.text.as_ref());
+        assert_eq!(now, change.text.as_ref(), "{}", change.path.display());
+    }
 }
 
 /// Whatever the install did is undone, to the byte, with no memory of what was before. A file that the install has

@@ -147,10 +147,18 @@ fn templates(distribution: &Distribution) -> Result<Vec<File>> {
 
 /// What these files come to, in the words of the node's own containerd.
 pub(crate) fn dump(program: &Path, main: Option<&Path>) -> Result<Effective> {
-    let mut command = Command::new(program);
-    // A file that is named must be there; the usual one need not.
-    command.args(main.map(|main| [Path::new("--config"), main]).into_iter().flatten());
-    let output = run(command.args(["config", "dump"]), PATIENCE)?;
+    let ask = |what| {
+        let mut command = Command::new(program);
+        command.args(main.map(|main| [Path::new("--config"), main]).into_iter().flatten());
+        run(command.args(["config", what]), PATIENCE)
+    };
+    let mut output = ask("dump")?;
+    // A file that is named must be there; the usual one need not. Without it a daemon of 1.x runs on its defaults
+    // like any other, but its `config dump` fails (1.7, cmd/containerd/command: main.go asks whether there is a file,
+    // config.go does not).
+    if !output.status.success() && main.is_none() && !Path::new(CONFIG).exists() {
+        output = ask("default")?;
+    }
     if !output.status.success() {
         bail!("containerd does not take its configuration: {}", output.complaint());
     }

@@ -1,4 +1,4 @@
-//! An archive with two images: the pause image's name, and that of the proof.
+//! An archive with two images: the pause image by its names, and that of the proof.
 
 use std::path::Path;
 
@@ -22,7 +22,9 @@ pub(crate) fn write(to: &Path) {
         descriptor("application/vnd.oci.image.config.v1+json", config.as_bytes(), ""),
         descriptor("application/vnd.oci.image.layer.v1.tar", &layer, "")
     );
-    let named = ["wherry.test/pause:1", "wherry.test/smoke:1"].map(|name| {
+    // The second is what containerd 1.7 takes unless it is told another.
+    let names = ["wherry.test/pause:1", "registry.k8s.io/pause:3.8", "wherry.test/smoke:1"];
+    let named = names.map(|name| {
         let name = format!(r#","annotations":{{"io.containerd.image.name":"{name}"}}"#);
         descriptor("application/vnd.oci.image.manifest.v1+json", manifest.as_bytes(), &name)
     });

@@ -102,6 +102,39 @@ fn containerd_2_4_is_changed_proved_upgraded_repaired_and_left_as_it_was() {
     life("2.4");
 }
 
+#[test]
+fn containerd_1_7_without_a_file_gets_one_and_loses_it_again() {
+    const CONFIG: &str = "etc/containerd/config.toml";
+    let node = Mini::with("1.7", None);
+    let before = node.tree();
+    assert!(!node.path("etc/containerd").exists());
+
+    let plan = node.agent(&["plan"]);
+    is(&plan, Outcome::Planned);
+    assert_eq!(plan.runtime.expect("a runtime").config_version, 0);
+    is(&node.agent(&["verify"]), Outcome::Drifted);
+    is(&node.agent(&["remove"]), Outcome::Removed);
+    assert_eq!(before.difference(&node.tree()), Vec::<String>::new(), "nothing was there");
+
+    // It is started on a file of ours, and again on none.
+    let report = node.agent(&["apply", "--smoke", "wherry.test/none:1"]);
+    is(&report, Outcome::Reverted);
+    assert!(report.message.starts_with("no container runs under the"), "{}", report.message);
+    assert_eq!(before.difference(&node.tree()), Vec::<String>::new(), "something is left");
+
+    // A pod takes a setting here for as long as it runs, as the rig need not have the right to go below a score.
+    is(&node.agent(&["apply", "--no-restart"]), Outcome::PendingRestart);
+    let ours = node.read(CONFIG);
+    let setting = "[plugins.\"io.containerd.grpc.v1.cri\"]\nrestrict_oom_score_adj = true\n";
+    node.write(CONFIG, &ours.replace("version = 2\n", &format!("version = 2\n{setting}")));
+    node.restart();
+    is(&node.agent(&["apply", "--no-restart"]), Outcome::Ready);
+    is(&node.agent(&["verify"]), Outcome::Ready);
+    node.write(CONFIG, &ours);
+    is(&node.agent(&["remove"]), Outcome::Removed);
+    assert_eq!(before.difference(&node.tree()), Vec::<String>::new(), "something is left");
+}
+
 /// Kills the agent at each of its steps in turn. After each: what containerd would read is as before or as wanted;
 /// and what was begun is undone by the guard, or finished by the next run.
 fn killed(release: &'static str) {
