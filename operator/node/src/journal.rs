@@ -8,7 +8,9 @@
 //! ```
 //!
 //! Up to `Restarted` it can be undone: by the run itself when something fails, by the guard when the run is dead, by
-//! the next run. From `Proven` on it can only be finished, which takes no more than writing and removing files of our
+//! the next run. The stage stays what it was until that is done: an undo that was cut short, or whose restart failed, is
+//! begun anew by whoever comes next, unless that is a run of the same work, which puts its files into their places
+//! again. From `Proven` on it can only be finished, which takes no more than writing and removing files of our
 //! own.
 
 use std::fs;

@@ -77,6 +77,17 @@ pub(crate) fn put_files_back(journal: &Journal) -> Result<()> {
     journal.folders.iter().rev().try_for_each(|folder| durable::remove_empty(folder))
 }
 
+/// Whether some of it is as before already, as after an undo that did not come to its end. The journal's stage does not
+/// tell: it stays what containerd may have read, and an undo writes nothing, for which there may be no room.
+pub(crate) fn has_begun(journal: &Journal) -> Result<bool> {
+    for Edit { path, text } in &journal.files {
+        if text.before != text.after && content(path)? == text.before {
+            return Ok(true);
+        }
+    }
+    Ok(journal.link.after.is_some() && revision::current() != journal.link.after)
+}
+
 /// Puts back what was before, with containerd started on it if it is for us to start it. Whether it was started again.
 pub(crate) fn undo(journal: &Journal) -> Result<bool> {
     let mut restarted = false;

@@ -93,7 +93,7 @@ impl Job {
         if may_restart {
             guard::arm(&self.own, journal, guarded)?;
         }
-        if journal.stage == Stage::Prepared {
+        if journal.stage == Stage::Prepared || undo::has_begun(journal)? {
             commit(journal)?;
         }
         if journal.stage == Stage::Committed {

@@ -8,6 +8,7 @@ mod image;
 mod owners;
 mod rig;
 mod truth;
+mod undone;
 
 use std::time::{Duration, Instant};
 
