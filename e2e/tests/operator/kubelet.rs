@@ -29,6 +29,8 @@ struct State {
     twice: BTreeSet<String>,
     busy: BTreeSet<String>,
     booked: BTreeSet<String>,
+    /// Images that no registry has.
+    missing: BTreeSet<String>,
 }
 
 impl Kubelet {
@@ -84,6 +86,11 @@ impl Kubelet {
         };
     }
 
+    /// No registry has this image.
+    pub(crate) fn miss(&self, image: &str) {
+        self.state().missing.insert(image.to_string());
+    }
+
     pub(crate) fn twice(&self) -> BTreeSet<String> {
         self.state().twice.clone()
     }
@@ -108,11 +115,26 @@ impl Kubelet {
             if !at_work.insert(node.clone()) {
                 self.state().twice.insert(node);
             }
-            let status = self.run(&order);
+            let status = match self.backs_off(&pod) {
+                Some(status) => status,
+                None => self.run(&order),
+            };
             let patch = Patch::Merge(json!({ "status": status }));
             pods.patch_status(&pod.name_any(), &PatchParams::default(), &patch).await?;
         }
         Ok(())
+    }
+
+    /// The status of a pod whose image can't be pulled.
+    fn backs_off(&self, pod: &Pod) -> Option<Value> {
+        let image = pod.spec.as_ref()?.containers.first()?.image.clone()?;
+        let message = format!("Back-off pulling image {image:?}: not found");
+        self.state().missing.contains(&image).then(|| {
+            json!({ "phase": "Pending", "containerStatuses": [{
+                "name": "agent", "ready": false, "restartCount": 0, "image": image, "imageID": "",
+                "state": { "waiting": { "reason": "ImagePullBackOff", "message": message } },
+            }]})
+        })
     }
 
     /// What an agent would do and say, as a pod's status.

@@ -23,6 +23,7 @@ fn refused(fleet: &Fleet) -> Result<()> {
     let changed = |path: &str, value: Value| {
         let mut object = shim("refused", &image("good"));
         object["spec"]["rollout"]["windows"] = json!([]);
+        object["spec"]["nodes"]["tolerations"] = json!([]);
         *object.pointer_mut(path).expect("a path of the object") = value;
         object
     };
@@ -44,6 +45,10 @@ fn refused(fleet: &Fleet) -> Result<()> {
         ("/spec/rollout/windows", window("0 25 * * *"), "spec.rollout.windows[0].cron"),
         ("/spec/rollout/windows", window("0 2 * *  "), "spec.rollout.windows[0].cron"),
         ("/metadata/name", json!("x".repeat(33)), "at most 32"),
+        ("/spec/nodes/tolerations", json!([{ "operator": "Foo" }]), "Unsupported value: \"Foo\""),
+        ("/spec/nodes/tolerations", json!([{ "key": "a", "effect": "No" }]), "Unsupported value"),
+        ("/spec/nodes/tolerations", json!([{ "effect": "NoExecute" }]), "without a key"),
+        ("/spec/handlers/0/podOverhead", json!({ "memory": "lots" }), "podOverhead.memory"),
     ];
     for (path, value, sentence) in cases {
         let told = refusal(fleet, &changed(path, value))?;

@@ -116,7 +116,12 @@ impl Fleet {
 }
 
 pub(crate) fn image(kind: &str) -> String {
-    let digest = if kind == "bad" { "b" } else { "a" }.repeat(64);
+    let digest = match kind {
+        "bad" => "b",
+        "none" => "c",
+        _ => "a",
+    }
+    .repeat(64);
     // Of the repository whose images may be agents here: deploy/operator/values.yaml.
     format!("registry.example/wherry-node@sha256:{digest}")
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
@@ -22,12 +21,9 @@ use wherry_operator_core::plan::{Action, Order, Refusal, conditions};
 use super::Controller;
 use super::events;
 use super::recent::Turn;
-use super::view::{self, End};
+use super::view;
 use crate::agent::{self, TRANSACTION};
 use crate::class;
-
-/// How long after its Job a pod's end may be told.
-const LATE_S: i64 = 30;
 
 impl Controller {
     fn apply() -> PatchParams {
@@ -70,7 +66,7 @@ impl Controller {
             let api: Api<RuntimeClass> = Api::all(self.client.clone());
             match api.patch(&name, &Self::apply(), &Patch::Apply(&class)).await {
                 Ok(_) => self.recent.applied(&name, text),
-                Err(kube::Error::Api(status)) if [403, 409, 422].contains(&status.code) => {
+                Err(kube::Error::Api(status)) if [400, 403, 409, 422].contains(&status.code) => {
                     let sentence = format!(
                         "the RuntimeClass {name} is not taken: {}; if it is somebody else's, delete it, or make a \
                          WasmShim that names another",
@@ -108,78 +104,6 @@ impl Controller {
 
     fn stored_revision(&self, name: &str) -> Option<Arc<ShimRevision>> {
         self.revisions.get(&kube::runtime::reflector::ObjectRef::new(name))
-    }
-
-    /// Jobs that have ended become what their nodes were observed to be, and then they go.
-    pub(super) async fn harvest(&mut self, shim: &WasmShim) -> Result<()> {
-        let (name, pods) = (shim.name_any(), self.pods.state());
-        let mut failed = Ok(());
-        for job in self.jobs.state_filter(|job| job.labels().get(SHIM_LABEL) == Some(&name)) {
-            if let Some(ended) = view::ended(&job) {
-                self.fence.check()?;
-                let done = self.reap(shim, &job, ended, &pods).await;
-                failed = failed.and(done.with_context(|| job.name_any()));
-            }
-        }
-        failed
-    }
-
-    async fn reap(
-        &mut self,
-        shim: &WasmShim,
-        job: &Job,
-        ended: Timestamp,
-        pods: &[Arc<Pod>],
-    ) -> Result<()> {
-        let hash = job.labels().get(NODE_LABEL).cloned().unwrap_or_default();
-        let current = self.object(&format!("{}.{hash}", shim.name_any())).filter(|object| {
-            let seen = object.status.as_ref().and_then(|it| it.observed.as_ref());
-            job.annotations().get(TRANSACTION) == Some(&agent::transaction(object))
-                && seen.map_or(0, |seen| seen.attempt) < object.spec.attempt
-        });
-        if let Some(object) = current
-            && let Some(node) = self.node(&object.spec.node)
-        {
-            let now = Timestamp::now();
-            let report = view::report(pods, &job.name_any(), &agent::transaction(&object));
-            let late = now.duration_since(ended).as_secs() >= LATE_S;
-            let end = match (report, view::turned_away(pods, &job.name_any())) {
-                (Some(report), _) => End::Report(report.into()),
-                (None, _) if !late => return Ok(()),
-                (None, Some(why)) => End::TurnedAway(why),
-                (None, None) => End::Silence,
-            };
-            let settled = self.settle(&object, &node, end, now).await?;
-            self.condition(shim, &node, &settled).await?;
-            let begun = job.creation_timestamp().map_or(ended, |time| time.0);
-            self.traces.order(shim, &settled, begun, ended);
-        }
-        self.fence.check()?;
-        let api: Api<Job> = Api::namespaced(self.client.clone(), &self.namespace);
-        there(api.delete(&job.name_any(), &DeleteParams::background()).await).map(drop)
-    }
-
-    async fn settle(
-        &mut self,
-        object: &NodeShim,
-        node: &Node,
-        end: End,
-        now: Timestamp,
-    ) -> Result<NodeShim> {
-        self.fence.check()?;
-        let mut settled = object.clone();
-        self.metrics.report(match &end {
-            End::Report(report) => Some(report.as_ref()),
-            End::TurnedAway(_) | End::Silence => None,
-        });
-        let status = view::status(object, node, end, now);
-        info!(node = object.spec.node, phase = ?status.phase, message = status.message, "observed");
-        settled.status = Some(status);
-        let api: Api<NodeShim> = Api::all(self.client.clone());
-        let written =
-            api.replace_status(&object.name_any(), &PostParams::default(), &settled).await?;
-        self.recent.wrote(object.name_any(), written.clone());
-        Ok(written)
     }
 
     /// Writes the status if it is another one; gives back the object with it.
@@ -252,11 +176,9 @@ impl Controller {
             owner_references: Some(node.owner_ref(&()).into_iter().collect()),
             ..ObjectMeta::default()
         };
-        let only_looked_at =
-            before.as_ref().is_none_or(|it| view::only_looked_at(it)) && !order.action.disrupts();
         // Always written: a value that is left out of an apply stays, if a create wrote it.
-        let only_looked_at = (ONLY_LOOKED_AT.into(), only_looked_at.to_string());
-        wanted.annotations_mut().extend([only_looked_at]);
+        let looked_at = view::looked_at(before.as_deref(), order);
+        wanted.annotations_mut().insert(ONLY_LOOKED_AT.into(), looked_at);
         wanted.labels_mut().insert(SHIM_LABEL.into(), shim.name_any());
         wanted.labels_mut().insert(NODE_LABEL.into(), crd::node_hash(name));
         let api: Api<NodeShim> = Api::all(self.client.clone());
@@ -300,7 +222,15 @@ impl Controller {
         };
         let machine = view::info(&node).machine_id;
         let job = agent::job(shim, &object, &spec, &machine, &self.pull_secrets);
-        there(api.create(&PostParams::default(), &job).await).map(drop)
+        match api.create(&PostParams::default(), &job).await {
+            // By its rules, which will be the same the next moment.
+            Err(kube::Error::Api(status)) if [400, 403, 422].contains(&status.code) => {
+                let why =
+                    format!("the API server does not take the agent's Job: {}", status.message);
+                self.never_ran(shim, &object, &node, why).await
+            }
+            made => there(made).map(drop),
+        }
     }
 
     /// Lets go of a `WasmShim`. Nodes that could not be reached keep what they have, and their `NodeShim`s.

@@ -36,6 +36,11 @@ pub(super) fn refused(refused: &Refusal) -> Event {
     event(EventType::Warning, refused.reason(), "Rollout", refused.message().into())
 }
 
+/// Something with an agent that did not come to a report.
+pub(super) fn agent(reason: &str, node: &str, why: &str) -> Event {
+    event(EventType::Warning, reason, "Rollout", format!("node {node}: {why}"))
+}
+
 /// Nodes that could not be reached before the end.
 pub(super) fn left(nodes: &[&str]) -> Event {
     let note = format!(

@@ -6,6 +6,7 @@
 mod act;
 mod events;
 mod handlers;
+mod harvest;
 mod nodes;
 mod recent;
 mod view;

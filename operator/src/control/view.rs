@@ -1,8 +1,10 @@
 //! Objects of the API become what the planner reads, and reports become observations.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Node, NodeCondition, NodeSystemInfo, Pod};
+use k8s_openapi::api::core::v1::{ContainerState, Node, NodeCondition, NodeSystemInfo, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use wherry_operator_core::crd::{
@@ -96,6 +98,9 @@ pub(crate) fn node(
             only_looked_at: only_looked_at(object),
         }),
         observed,
+        installed: object
+            .and_then(|it| it.status.as_ref()?.installed.as_ref())
+            .map(|installed| installed.revision.clone()),
     }
 }
 
@@ -105,7 +110,23 @@ pub(crate) fn info(node: &Node) -> NodeSystemInfo {
 
 /// An object of an older operator does not say: then there may be something.
 pub(crate) fn only_looked_at(object: &NodeShim) -> bool {
-    object.annotations().get(ONLY_LOOKED_AT).is_some_and(|value| value == "true")
+    let seen = object.status.as_ref().and_then(|status| status.observed.as_ref());
+    let never_ran = seen.is_some_and(|it| it.never_ran && it.attempt == object.spec.attempt);
+    object.annotations().get(ONLY_LOOKED_AT).is_some_and(|value| {
+        value == "true" || (never_ran && *value == before(object.spec.attempt))
+    })
+}
+
+fn before(attempt: u32) -> String {
+    format!("before-{attempt}")
+}
+
+/// What is written of that, of an order that follows these.
+pub(crate) fn looked_at(last: Option<&NodeShim>, order: &plan::Order) -> String {
+    match last.is_none_or(only_looked_at) {
+        true if order.action.disrupts() => before(order.attempt),
+        looked => looked.to_string(),
+    }
 }
 
 fn labelled(node: &Node, shim: &str) -> bool {
@@ -175,7 +196,7 @@ fn of_job(pod: &Pod, job: &str) -> bool {
 }
 
 /// What one of the Job's pods reported of this order.
-pub(crate) fn report(pods: &[std::sync::Arc<Pod>], job: &str, transaction: &str) -> Option<Report> {
+pub(crate) fn report(pods: &[Arc<Pod>], job: &str, transaction: &str) -> Option<Report> {
     let mut messages = pods.iter().filter(|pod| of_job(pod, job)).filter_map(|pod| {
         let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
         let state = containers.first()?.state.as_ref()?;
@@ -184,24 +205,64 @@ pub(crate) fn report(pods: &[std::sync::Arc<Pod>], job: &str, transaction: &str)
     messages.rfind(|report| report.transaction == transaction)
 }
 
-/// Why no agent was at work, if the kubelet let none of the Job's pods in: it is said in the pod, not in a container.
-pub(crate) fn turned_away(pods: &[std::sync::Arc<Pod>], job: &str) -> Option<String> {
-    let mut all = pods.iter().filter(|pod| of_job(pod, job)).peekable();
-    all.peek()?;
+/// What an agent's pod has come to, by its kubelet.
+enum Came {
+    Began,
+    /// Not let in: it is said in the pod, not in a container.
+    TurnedAway(String),
+    /// Its container cannot be made, mostly for want of its image.
+    Waits(String),
+    /// It may begin yet, or nobody says.
+    Unknown,
+}
+
+fn came(pod: &Pod) -> Came {
+    /// What a container waits for in the ordinary course.
+    const ORDINARY: [&str; 3] = ["ContainerCreating", "PodInitializing", "ErrImagePull"];
+    let Some(status) = &pod.status else { return Came::Unknown };
+    let states = || status.container_statuses.iter().flatten().filter_map(|it| it.state.as_ref());
+    let began = |state: &ContainerState| {
+        let ended = state.terminated.as_ref();
+        state.running.is_some() || ended.is_some_and(|it| it.started_at.is_some())
+    };
+    let told = |reason: &str, message: &Option<String>| {
+        let message = message.as_deref().unwrap_or_default();
+        format!("{reason}: {message}").trim_end_matches([':', ' ']).to_string()
+    };
+    if states().any(began) {
+        return Came::Began;
+    }
+    if let Some(reason) =
+        status.reason.as_ref().filter(|_| status.phase.as_deref() == Some("Failed"))
+    {
+        return Came::TurnedAway(told(reason, &status.message));
+    }
+    let waits = states().filter_map(|state| state.waiting.as_ref()).find_map(|waiting| {
+        let reason = waiting.reason.as_deref().filter(|it| !ORDINARY.contains(it))?;
+        Some(told(reason, &waiting.message))
+    });
+    waits.map_or(Came::Unknown, Came::Waits)
+}
+
+/// Why no agent was at work, if the kubelet let none of the Job's pods in.
+pub(crate) fn turned_away(pods: &[Arc<Pod>], job: &str) -> Option<String> {
     let mut told = None;
-    for pod in all {
-        let status = pod.status.as_ref()?;
-        let mut containers = status.container_statuses.iter().flatten();
-        let began = |state: &k8s_openapi::api::core::v1::ContainerState| {
-            state.running.is_some()
-                || state.terminated.as_ref().is_some_and(|it| it.started_at.is_some())
-        };
-        if containers.any(|it| it.state.as_ref().is_some_and(began)) {
-            return None;
+    for pod in pods.iter().filter(|pod| of_job(pod, job)) {
+        let Came::TurnedAway(why) = came(pod) else { return None };
+        told = Some(why);
+    }
+    told
+}
+
+/// Whether an agent of the Job is known to have begun, and if not, why.
+pub(crate) fn begins(pods: &[Arc<Pod>], job: &str) -> Option<Result<(), String>> {
+    let mut told = None;
+    for pod in pods.iter().filter(|pod| of_job(pod, job)) {
+        match came(pod) {
+            Came::Began => return Some(Ok(())),
+            Came::Waits(why) => told = Some(Err(why)),
+            Came::TurnedAway(_) | Came::Unknown => {}
         }
-        let reason = status.reason.clone().filter(|_| status.phase.as_deref() == Some("Failed"))?;
-        let message = status.message.clone().unwrap_or_default();
-        told = Some(format!("{reason}: {message}"));
     }
     told
 }
@@ -209,8 +270,8 @@ pub(crate) fn turned_away(pods: &[std::sync::Arc<Pod>], job: &str) -> Option<Str
 /// What became of an order.
 pub(crate) enum End {
     Report(Box<Report>),
-    /// The kubelet let no agent in, and said why.
-    TurnedAway(String),
+    /// No agent ever ran: why, in a sentence.
+    NeverRan(String),
     /// Nobody knows.
     Silence,
 }
@@ -219,7 +280,7 @@ pub(crate) enum End {
 pub(crate) fn status(object: &NodeShim, node: &Node, end: End, now: Timestamp) -> NodeShimStatus {
     let (report, away) = match end {
         End::Report(report) => (Some(*report), None),
-        End::TurnedAway(why) => (None, Some(why)),
+        End::NeverRan(why) => (None, Some(why)),
         End::Silence => (None, None),
     };
     let was = object.status.clone().unwrap_or_default();
@@ -254,12 +315,10 @@ pub(crate) fn status(object: &NodeShim, node: &Node, end: End, now: Timestamp) -
         Some(report) => NodeShimStatus::new(observed, report),
         None => NodeShimStatus {
             phase: outcome.into(),
-            message: match away {
-                Some(why) => format!("the node let no agent in: {why}"),
-                None => {
-                    "the agent's Job ended, and there is no report: see its pod's events".into()
-                }
-            },
+            message: away.unwrap_or_else(|| {
+                "the agent's Job ended, and there is no report: see its pod's events".into()
+            }),
+            waits: String::new(),
             observed: Some(observed),
             ..was
         },
@@ -268,8 +327,6 @@ pub(crate) fn status(object: &NodeShim, node: &Node, end: End, now: Timestamp) -
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::{Value, json};
 
     use super::*;
@@ -304,6 +361,53 @@ mod tests {
         assert_eq!(told(&[("j", booked()), ("j", no_image)]), None);
     }
 
+    #[test]
+    fn an_image_that_cannot_be_had_is_what_an_agent_waits_for() {
+        let waiting = |reason: &str| {
+            json!({ "phase": "Pending", "containerStatuses": [{
+                "name": "agent", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+                "state": { "waiting": { "reason": reason, "message": "not found" } },
+            }]})
+        };
+        let told = |status: Value| begins(&[pod("j", status)], "j");
+        assert_eq!(
+            told(waiting("ImagePullBackOff")),
+            Some(Err("ImagePullBackOff: not found".into()))
+        );
+        // It is tried again at once.
+        assert_eq!(told(waiting("ErrImagePull")), None);
+        assert_eq!(told(waiting("ContainerCreating")), None);
+        let runs = json!({ "containerStatuses": [{
+            "name": "agent", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+            "state": { "running": {} },
+        }]});
+        let both = [pod("j", waiting("ImagePullBackOff")), pod("j", runs)];
+        assert_eq!(begins(&both, "j"), Some(Ok(())));
+    }
+
+    #[test]
+    fn an_install_that_never_ran_has_changed_nothing() {
+        let (_, node, mut object) = objects(false);
+        object.spec.attempt = 1;
+        let order = |attempt, action| plan::Order {
+            attempt,
+            action,
+            revision: String::new(),
+            wave: String::new(),
+        };
+        let first = looked_at(None, &order(1, crd::Action::Install));
+        object.annotations_mut().insert(ONLY_LOOKED_AT.into(), first);
+        assert!(!only_looked_at(&object), "it may run");
+        object.status =
+            Some(status(&object, &node, End::NeverRan("no image".into()), Timestamp::now()));
+        assert!(only_looked_at(&object));
+        assert_eq!(looked_at(Some(&object), &order(2, crd::Action::Verify)), "true");
+        assert_eq!(looked_at(Some(&object), &order(2, crd::Action::Install)), "before-2");
+        object.status = Some(status(&object, &node, End::Silence, Timestamp::now()));
+        assert!(!only_looked_at(&object), "nobody knows whether it ran");
+        assert_eq!(looked_at(Some(&object), &order(2, crd::Action::Verify)), "false");
+    }
+
     fn objects(deleted: bool) -> (WasmShim, Node, NodeShim) {
         let mut shim = json!({
             "apiVersion": "wherry.dev/v1alpha1", "kind": "WasmShim", "metadata": { "name": "wherry" },
@@ -330,9 +434,9 @@ mod tests {
     #[test]
     fn an_agent_that_was_not_let_in_is_told_with_the_kubelets_words() {
         let (_, node, object) = objects(false);
-        let status =
-            status(&object, &node, End::TurnedAway("OutOfcpu: full".into()), Timestamp::now());
-        assert_eq!(status.message, "the node let no agent in: OutOfcpu: full");
+        let why = "the node let no agent in: OutOfcpu: full".to_string();
+        let status = status(&object, &node, End::NeverRan(why.clone()), Timestamp::now());
+        assert_eq!(status.message, why);
         assert!(status.observed.is_some_and(|seen| seen.never_ran));
     }
 

@@ -10,6 +10,7 @@
 
 #![allow(clippy::duplicated_attributes, reason = "each column has a path of its own")]
 
+mod checked;
 mod cron;
 mod names;
 mod node;

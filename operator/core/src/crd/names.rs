@@ -14,7 +14,8 @@ pub const SHIM_LABEL: &str = "wherry.dev/shim";
 /// On a `NodeShim` and a Job: the node's hash, as names of nodes are longer than labels may be.
 pub const NODE_LABEL: &str = "wherry.dev/node";
 
-/// On a `NodeShim`: `true` as long as no order of it was one that changes its node.
+/// On a `NodeShim`: `true` as long as no order of it was one that changes its node; `before-N` if that of number N is
+/// the first, which counts for nothing as long as its agent never ran.
 pub const ONLY_LOOKED_AT: &str = "wherry.dev/only-looked-at";
 
 /// On a node: nothing is done to it, by its administrator's wish.

@@ -78,6 +78,9 @@ pub struct NodeShimStatus {
     pub phase: Phase,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// Why the agent of the order that is under way has not begun, if its kubelet says so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub waits: String,
     /// What the last order came to. An order with a higher number is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<Observation>,
@@ -160,6 +163,7 @@ impl NodeShimStatus {
         NodeShimStatus {
             phase: observed.outcome.into(),
             message: report.message,
+            waits: String::new(),
             observed: Some(observed),
             runtime: report.runtime,
             installed: report.installed,

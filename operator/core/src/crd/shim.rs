@@ -117,8 +117,10 @@ pub struct Handler {
 #[serde(rename_all = "camelCase")]
 pub struct Overhead {
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::checked::quantity")]
     pub cpu: Option<Quantity>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::checked::quantity")]
     pub memory: Option<Quantity>,
 }
 
@@ -129,7 +131,7 @@ pub struct Scheduling {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub node_selector: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(schema_with = "super::checked::tolerations")]
     pub tolerations: Vec<Toleration>,
 }
 
@@ -143,7 +145,7 @@ pub struct Nodes {
     pub selector: LabelSelector,
     /// Of the agent's pods.
     #[serde(default = "tolerate_all")]
-    #[schemars(length(max = 16))]
+    #[schemars(schema_with = "super::checked::tolerations")]
     pub tolerations: Vec<Toleration>,
     /// A restart of their containerd may end the API server for a while.
     #[serde(default)]

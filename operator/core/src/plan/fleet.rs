@@ -1,5 +1,6 @@
 //! The decisions, each of one kind, over all nodes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -153,10 +154,24 @@ impl<'a> View<'a> {
             };
             let wait = node.known().filter(|_| last.action == crd::Action::Remove);
             if wait.is_none_or(|seen| self.now() >= retry_at(seen)) {
-                let order = (crd::Action::Remove, last.revision.as_str(), "");
-                room.order(node, order, Urgency::InWindow, actions);
+                let revision = self.remover(node, &last.revision);
+                room.order(node, (crd::Action::Remove, revision, ""), Urgency::InWindow, actions);
             }
         }
+    }
+
+    /// Whose agent takes the shim off: that of the revision which runs there, as its image is there. If one could not be
+    /// had the next is tried.
+    fn remover<'n>(&'n self, node: &'n Node, last: &'n str) -> &'n str {
+        let good = self.was.last_good_revision.as_deref();
+        let mut all = vec![last];
+        all.splice(0..0, node.installed.as_deref());
+        all.extend(good.into_iter().chain([self.target.as_str()]));
+        let mut named = BTreeSet::new();
+        all.retain(|revision| named.insert(*revision));
+        let failed = node.known().filter(|it| it.action == crd::Action::Remove && it.never_ran);
+        let at = failed.and_then(|seen| all.iter().position(|one| *one == seen.revision));
+        all[at.map_or(0, |at| (at + 1) % all.len())]
     }
 
     /// Where nothing is changed: each node once for each revision, and again where it may have changed.

@@ -28,6 +28,8 @@ pub struct Node {
     pub handlers_lost: Option<Timestamp>,
     pub decided: Option<Decided>,
     pub observed: Option<Observation>,
+    /// The revision that is on it, by its agent's last word.
+    pub installed: Option<String>,
 }
 
 /// The last order.
@@ -37,7 +39,7 @@ pub struct Decided {
     pub action: crd::Action,
     pub revision: String,
     pub wave: String,
-    /// Neither this order nor one before it was to change the node: nothing of this `WasmShim` can be there.
+    /// Neither this order nor one before it was to change the node and ran: nothing of this `WasmShim` can be there.
     pub only_looked_at: bool,
 }
 

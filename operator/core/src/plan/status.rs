@@ -62,7 +62,8 @@ impl View<'_> {
     fn phase(&self, nodes: &Counts, rejected: bool, open: bool) -> RolloutPhase {
         let stage = self.stage();
         let managed = self.mode() == Mode::Managed;
-        let waits = nodes.pending > 0 || stage.wave < self.shim().spec.rollout.waves.len();
+        let is_under_way = stage.wave < self.shim().spec.rollout.waves.len();
+        let waits = nodes.pending > 0 || is_under_way;
         match () {
             _ if self.paused() => RolloutPhase::Paused,
             _ if self.deleting() => RolloutPhase::Removing,
@@ -72,6 +73,10 @@ impl View<'_> {
             _ if managed && stage.soak_until.is_some() => RolloutPhase::Soaking,
             _ if managed && waits && !open => RolloutPhase::AwaitingWindow,
             _ if nodes.pending > 0 => RolloutPhase::Progressing,
+            // By nodes on which no agent began: they are tried again.
+            _ if managed && is_under_way && !self.established() && nodes.failed > 0 => {
+                RolloutPhase::Progressing
+            }
             _ if nodes.pending_restart > 0 => RolloutPhase::AwaitingRestart,
             _ => RolloutPhase::Complete,
         }

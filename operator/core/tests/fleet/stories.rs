@@ -366,3 +366,89 @@ fn a_plan_is_no_canary() {
         assert_eq!(world.status().last_good_revision, None);
     }
 }
+
+/// A typing error in the digest.
+#[test]
+fn what_cannot_be_pulled_is_nowhere_and_goes_at_once() {
+    let mut world = World::new(2, 1);
+    let target = world.target();
+    world.machines.iter_mut().for_each(|it| it.missing.push(target.clone()));
+    check(
+        &mut world,
+        10,
+        expect![[r#"
+        00:00 n0 Install a canary
+        00:04 n0 Install a canary
+        Progressing canary 0/2
+    "#]],
+    );
+    assert!(world.status().rejected.is_none(), "it was never tried");
+    world.log.clear();
+    world.shim.metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.now));
+    (0..10).for_each(|_| world.step());
+    assert!(world.released && world.log.is_empty(), "{:?}", world.log);
+}
+
+#[test]
+fn a_mended_spec_follows_one_that_could_not_be_pulled() {
+    let mut world = installed(2);
+    world.shim.spec = spec(2);
+    let target = world.target();
+    world.machines.iter_mut().for_each(|it| it.missing.push(target.clone()));
+    check(
+        &mut world,
+        10,
+        expect![[r#"
+        03:20 n0 Install b canary
+        03:24 n0 Install b canary
+        Progressing canary 0/2
+    "#]],
+    );
+    world.shim.spec = spec(3);
+    check(
+        &mut world,
+        40,
+        expect![[r#"
+        03:30 n0 Install c canary
+        03:42 n1 Install c rest
+        Complete  2/2
+    "#]],
+    );
+}
+
+/// The image of the last order may be one that nobody can have.
+#[test]
+fn a_shim_is_taken_off_by_whatever_agent_can_be_had() {
+    let mut world = installed(1);
+    let first = world.target();
+    world.shim.spec = spec(2);
+    let target = world.target();
+    world.machines[0].missing.push(target);
+    (0..10).for_each(|_| world.step());
+    world.shim.metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.now));
+    let mut without = world.clone();
+    check(
+        &mut world,
+        10,
+        expect![[r#"
+        03:31 n0 Remove a
+        Removing  0/0
+    "#]],
+    );
+    assert!(world.released);
+    // The image that ran there is gone as well, and a mended one can be had.
+    without.machines[0].missing.push(first);
+    without.shim.spec = spec(3);
+    check(
+        &mut without,
+        20,
+        expect![[r#"
+        03:31 n0 Remove a
+        03:35 n0 Remove c
+        Removing  0/0
+    "#]],
+    );
+    assert!(without.released);
+}

@@ -34,6 +34,10 @@ pub(crate) struct Machine {
     pub(crate) unlucky: bool,
     /// The kubelet lets no agent in.
     pub(crate) booked: bool,
+    /// Revisions whose agent's image cannot be had.
+    pub(crate) missing: Vec<String>,
+    /// No order that was to change it has run so far.
+    looked: bool,
     /// containerd is not restarted.
     pub(crate) pending: bool,
     /// Its containers keep the shim.
@@ -158,9 +162,10 @@ impl World {
             Action::Prove { node } => self.machine(node).node.proved = true,
             Action::Disprove { node } => self.machine(node).node.proved = false,
             Action::Evict { node } => self.machine(node).busy = false,
-            Action::Forget { node } => {
-                let node = &mut self.machine(node).node;
-                (node.decided, node.observed) = (None, None);
+            Action::Forget { node: name } => {
+                let node = &mut self.machine(name).node;
+                (node.decided, node.observed, node.installed) = (None, None, None);
+                self.machine(name).looked = true;
             }
             Action::Release => {
                 for machine in &self.machines {
@@ -176,7 +181,7 @@ impl World {
     fn order(&mut self, name: &str, order: &Order) {
         let machine = self.machine(name);
         let before = machine.node.decided.as_ref();
-        let looked = before.is_none_or(|last| last.only_looked_at) && !order.action.disrupts();
+        let looked = machine.looked && !order.action.disrupts();
         let last = before.map_or(0, |last| last.attempt);
         if order.attempt != last + 1 {
             return;
@@ -222,6 +227,7 @@ impl Machine {
             handlers_lost: None,
             decided: None,
             observed: None,
+            installed: None,
         };
         Machine {
             node,
@@ -229,6 +235,8 @@ impl Machine {
             installed: None,
             unlucky: false,
             booked: false,
+            missing: Vec::new(),
+            looked: true,
             pending: false,
             busy: false,
             tried: None,
@@ -277,8 +285,10 @@ impl Machine {
         let Some(last) = self.under_way().cloned() else { return };
         assert_eq!(last.attempt, job.attempt, "a Job without its order on {}", self.node.name);
         let unlucky = std::mem::take(&mut self.unlucky);
+        let away = self.booked || self.missing.contains(&last.revision);
+        self.looked &= away || !last.action.disrupts();
         let outcome = match last.action {
-            _ if self.booked => Outcome::Failed,
+            _ if away => Outcome::Failed,
             crd::Action::Plan => Outcome::Planned,
             _ if unlucky => Outcome::Failed,
             crd::Action::Install if bad => Outcome::Reverted,
@@ -306,6 +316,11 @@ impl Machine {
             self.tried = Some(Try { revision, machine_id, at: now, failed });
         }
         let before = self.node.observed.as_ref().filter(|seen| seen.revision == last.revision);
+        self.node.installed =
+            self.installed.clone().filter(|_| !away).or(self.node.installed.take());
+        if let Some(last) = &mut self.node.decided {
+            last.only_looked_at = self.looked;
+        }
         let failures = if failed { before.map_or(0, |seen| seen.failures) + 1 } else { 0 };
         self.node.observed = Some(Observation {
             attempt: last.attempt,
@@ -313,7 +328,7 @@ impl Machine {
             revision: last.revision,
             outcome,
             proved: self.installed.is_some() && outcome != Outcome::Drifted,
-            never_ran: self.booked,
+            never_ran: away,
             failures,
             at: Time(now),
             node_uid: self.node.uid.clone(),
