@@ -15,7 +15,7 @@ use wherry_operator_core::crd::{
 
 use super::act::there;
 use super::view::{self, End};
-use super::{Controller, events};
+use super::{Controller, events, pods};
 use crate::agent::{self, TRANSACTION};
 
 /// How long after its Job a pod's end may be told.
@@ -24,13 +24,13 @@ const LATE_S: i64 = 30;
 impl Controller {
     /// Jobs that have ended become what their nodes were observed to be, and then they go.
     pub(super) async fn harvest(&mut self, shim: &WasmShim) -> Result<()> {
-        let (name, pods) = (shim.name_any(), self.pods.state());
+        let (name, all) = (shim.name_any(), self.pods.state());
         let mut failed = Ok(());
         for job in self.jobs.state_filter(|job| job.labels().get(SHIM_LABEL) == Some(&name)) {
             self.fence.check()?;
             let done = match view::ended(&job) {
-                Some(ended) => self.reap(shim, &job, ended, &pods).await,
-                None => self.attend(shim, &job, &pods).await,
+                Some(ended) => self.reap(shim, &job, ended, &all).await,
+                None => self.attend(shim, &job, &all).await,
             };
             failed = failed.and(done.with_context(|| job.name_any()));
         }
@@ -54,15 +54,15 @@ impl Controller {
         shim: &WasmShim,
         job: &Job,
         ended: Timestamp,
-        pods: &[Arc<Pod>],
+        all: &[Arc<Pod>],
     ) -> Result<()> {
         if let Some((object, node)) = self.current(shim, job) {
             let now = Timestamp::now();
-            let report = view::report(pods, &job.name_any(), &agent::transaction(&object));
+            let report = pods::report(all, &job.name_any(), &agent::transaction(&object));
             let late = now.duration_since(ended).as_secs() >= LATE_S;
             let waited = object.status.as_ref().map(|status| status.waits.clone());
             let waited = waited.filter(|why| !why.is_empty());
-            let end = match (report, view::turned_away(pods, &job.name_any()), waited) {
+            let end = match (report, pods::turned_away(all, &job.name_any()), waited) {
                 (Some(report), ..) => End::Report(report.into()),
                 (None, ..) if !late => return Ok(()),
                 (None, Some(why), _) => End::NeverRan(format!("the node let no agent in: {why}")),
@@ -85,8 +85,8 @@ impl Controller {
     }
 
     /// An agent that does not begin is told of, and not waited for where nobody wants it any more.
-    async fn attend(&mut self, shim: &WasmShim, job: &Job, pods: &[Arc<Pod>]) -> Result<()> {
-        let Some(begins) = view::begins(pods, &job.name_any()) else { return Ok(()) };
+    async fn attend(&mut self, shim: &WasmShim, job: &Job, all: &[Arc<Pod>]) -> Result<()> {
+        let Some(begins) = pods::begins(all, &job.name_any()) else { return Ok(()) };
         let Some((object, node)) = self.current(shim, job) else { return Ok(()) };
         let waits = object.status.as_ref().map_or("", |status| status.waits.as_str());
         let why = match begins {

@@ -8,6 +8,7 @@ mod events;
 mod handlers;
 mod harvest;
 mod nodes;
+mod pods;
 mod recent;
 mod view;
 
@@ -116,7 +117,7 @@ impl Controller {
                 ours.clone(),
                 view::strip_job,
             ),
-            pods: feed.watch(Api::namespaced(client.clone(), &namespace), ours, view::strip_pod),
+            pods: feed.watch(Api::namespaced(client.clone(), &namespace), ours, pods::strip_pod),
             recorder: Recorder::new(client.clone(), reporter),
             client,
             namespace,

@@ -16,6 +16,7 @@ mod node;
 mod refusal;
 mod room;
 mod status;
+mod waves;
 mod window;
 
 use std::fmt;
