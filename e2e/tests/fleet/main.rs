@@ -9,6 +9,7 @@
 //! The cases stand on one cluster, one after another, and each makes itself what it needs of those before it; with a
 //! filter, one of them is a run of its own.
 
+mod limits;
 mod pods;
 mod release;
 mod rights;
@@ -21,6 +22,6 @@ use std::process::ExitCode;
 use wherry_e2e::suite;
 
 fn main() -> ExitCode {
-    let cases = [rollout::CASES, trouble::CASES, rights::CASES, rollout::LAST];
+    let cases = [rollout::CASES, trouble::CASES, rights::CASES, limits::CASES, rollout::LAST];
     suite::main_of_waiters("fleet", 1, world::Fleet::new, &cases.concat())
 }
