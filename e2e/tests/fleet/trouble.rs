@@ -19,6 +19,7 @@ use crate::world::{Fleet, SOON, label};
 pub(crate) const CASES: &[Case<Fleet>] = &[
     ("a_release_that_does_not_work_stops_at_the_canary", For::Wherry, broken),
     ("a_guard_puts_back_what_a_dead_agent_left", For::Wherry, guarded),
+    ("a_node_that_boots_in_the_midst_is_put_back", For::Wherry, interrupted),
     ("a_node_that_was_booted_is_looked_at", For::Wherry, booted),
     ("what_somebody_else_removes_comes_back", For::Wherry, repaired),
 ];
@@ -73,17 +74,7 @@ fn guarded(fleet: &Fleet) -> Result<()> {
     let nodes = &fleet.cluster.nodes;
     let before = nodes.iter().map(configuration).collect::<Result<Vec<_>>>()?;
     let (in_use, pods) = (fleet.in_use()?, web.pods()?);
-    let (node, was) = thread::scope(|threads| {
-        let upgrade = threads.spawn(|| misconfigure(fleet));
-        let stopped = stop_agent(fleet, &before);
-        upgrade.join().map_err(|_| anyhow!("a panic beside Helm"))??;
-        stopped
-    })?;
-    // Nobody else is to finish or to undo it: neither the operator nor its Job.
-    fleet.scale(0)?;
-    fleet.cluster.ask(&["delete", "jobs", "--all", "-n", NAMESPACE, "--cascade=orphan"])?;
-    ensure!(stage(node).is_some(), "the guard came while the agent was there");
-    node.ask(&["pkill", "-KILL", "-x", "wherry-node"])?;
+    let (node, was) = abandoned(fleet, &before)?;
     let back = || stage(node).is_none() && configuration(node).is_ok_and(|now| now == *was);
     ensure!(until(SOON, back), "no guard came to {}:\n{}", node.name(), node.log(40));
     ensure!(fleet.in_use()? == in_use);
@@ -98,6 +89,49 @@ fn guarded(fleet: &Fleet) -> Result<()> {
     ensure!(after == before && fleet.in_use()? == in_use, "{}", fleet.told());
     ensure!(web.pods()? == pods, "pods were started again");
     web.end()
+}
+
+/// A node whose agent died in the midst of a bad configuration, with nobody to come after it.
+fn abandoned<'a>(fleet: &'a Fleet, before: &'a [Tree]) -> Result<(&'a Node, &'a Tree)> {
+    let (node, was) = thread::scope(|threads| {
+        let upgrade = threads.spawn(|| misconfigure(fleet));
+        let stopped = stop_agent(fleet, before);
+        upgrade.join().map_err(|_| anyhow!("a panic beside Helm"))??;
+        stopped
+    })?;
+    // Nobody else is to finish or to undo it: neither the operator nor its Job.
+    fleet.scale(0)?;
+    fleet.cluster.ask(&["delete", "jobs", "--all", "-n", NAMESPACE, "--cascade=orphan"])?;
+    ensure!(stage(node).is_some(), "the guard came while the agent was there");
+    node.ask(&["pkill", "-KILL", "-x", "wherry-node"])?;
+    Ok((node, was))
+}
+
+/// What of systemd's is there for the next boot.
+fn units(node: &Node) -> Result<Tree> {
+    let mut tree = Tree::default();
+    tree.add(&node.path("/etc/systemd"), "systemd")?;
+    Ok(tree)
+}
+
+fn interrupted(fleet: &Fleet) -> Result<()> {
+    fleet.installed(&fleet.releases.good)?;
+    let nodes = &fleet.cluster.nodes;
+    let before = nodes.iter().map(configuration).collect::<Result<Vec<_>>>()?;
+    let of_systemd = nodes.iter().map(units).collect::<Result<Vec<_>>>()?;
+    let in_use = fleet.in_use()?;
+    let (node, was) = abandoned(fleet, &before)?;
+    // With it goes the timer.
+    node.reboot(&fleet.cluster.place)?;
+    ensure!(configuration(node)? != *was, "it was put back before the boot");
+    let back = || stage(node).is_none() && configuration(node).is_ok_and(|now| now == *was);
+    ensure!(until(SOON, back), "no guard came to {}:\n{}", node.name(), node.log(40));
+    fleet.cluster.ask(&["delete", "pods", "--all", "-n", NAMESPACE])?;
+    fleet.roll_back()?;
+    fleet.complete("Complete")?;
+    ensure!(nodes.iter().map(units).collect::<Result<Vec<_>>>()? == of_systemd);
+    ensure!(fleet.in_use()? == in_use, "{}", fleet.told());
+    Web::on(&fleet.cluster)?.end()
 }
 
 /// Options that the shim does not know: containerd takes them, and no container runs with them.

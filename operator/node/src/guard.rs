@@ -10,7 +10,7 @@ use anyhow::{Context, Error, Result};
 
 use crate::journal::{Journal, Stage, Supervisor};
 use crate::systemd::Systemd;
-use crate::{durable, home, lock, undo};
+use crate::{boot, durable, home, lock, undo};
 
 const LOOK: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_secs(10);
@@ -24,7 +24,13 @@ pub(crate) fn arm(own: &[u8], journal: &Journal, after: Duration) -> Result<()> 
     durable::write(&program(), own, 0o700)?;
     let program = program().display().to_string();
     match &journal.daemon.supervisor {
-        Supervisor::Unit(_) => Systemd::connect()?.arm(&[program, "guard".into()], after)?,
+        Supervisor::Unit(_) => {
+            // Where systemd's files can't be written, a boot has no guard; everything else has.
+            if let Err(error) = boot::arm(&program, &journal.id, after) {
+                eprintln!("nobody looks after this at a boot: {error:#}");
+            }
+            Systemd::connect()?.arm(&[program, "guard".into()], after)?;
+        }
         Supervisor::Command(_) => {
             let mut guard = Command::new(&program);
             guard.args(["guard", "--of", &journal.id, "--after", &after.as_secs().to_string()]);

@@ -9,6 +9,7 @@
 //! where there is none, finds the journal and finishes or undoes ([`journal`]).
 
 mod args;
+mod boot;
 mod cri;
 mod durable;
 mod guard;

@@ -12,7 +12,7 @@ use crate::cri::{self, Cri, Wish};
 use crate::journal::{Daemon, Edit, Journal, Record, Stage, Supervisor, Turn};
 use crate::run::run;
 use crate::systemd::Systemd;
-use crate::{durable, home, revision};
+use crate::{boot, durable, home, revision};
 
 /// How long containerd may take until CRI answers.
 pub(crate) const READY: Duration = Duration::from_secs(120);
@@ -138,6 +138,7 @@ pub(crate) fn finish(journal: &Journal) -> Result<()> {
 pub(crate) fn close(daemon: &Daemon) -> Result<()> {
     if matches!(daemon.supervisor, Supervisor::Unit(_)) {
         Systemd::connect()?.disarm()?;
+        boot::disarm()?;
     }
     let folder = Path::new(home::TRANSACTION);
     Journal::forget()?;
