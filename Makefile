@@ -52,7 +52,7 @@ test-unit: toolchain ## pure and kernel tests, no daemon (root; Rust)
 	$(E2E) --lib
 
 .PHONY: test-node
-test-node: rig programs ## the node agent and containerd's configuration on 1.7, 2.1 and 2.4, killed at every step (root; ten minutes)
+test-node: rig programs ## the node agent and containerd's configuration on 1.7, 2.1 and 2.4, killed at every step (root; a quarter of an hour)
 	cargo test --quiet -p wherry-report -p wherry-containerd -p wherry-grpc -p wherry-node
 
 .PHONY: test-containerd
