@@ -6,16 +6,15 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use wherry_e2e::command;
 use wherry_e2e::helm::ROLLOUT;
-use wherry_e2e::rig;
 use wherry_e2e::suite::{Case, For};
 
+use crate::rights::{FOLDER, copy_agent};
 use crate::world::{Fleet, OPERATORS};
 
 pub(crate) const CASES: &[Case<Fleet>] =
     &[("an_agent_restarts_what_was_restarted_too_often", For::Wherry, spent)];
 
 const UNIT: &str = "containerd.service";
-const FOLDER: &str = "/root/agent";
 /// Far longer than the guard waits, and than this takes.
 const LIMIT: &str = "[Unit]\nStartLimitIntervalSec=1h\nStartLimitBurst=3\n";
 
@@ -25,14 +24,7 @@ fn spent(fleet: &Fleet) -> Result<()> {
     // Nobody else works on the node.
     fleet.scale(0)?;
     let node = fleet.cluster.node("old");
-    let folder = node.path(FOLDER);
-    fs::create_dir(&folder)?;
-    for name in rig::PROGRAMS.into_iter().chain(["wherry-node"]) {
-        fs::copy(rig::programs()?.join(name), folder.join(name))?;
-    }
-    let record: Value =
-        serde_json::from_slice(&fs::read(node.path("/opt/wherry/installed.json"))?)?;
-    let revision = record["revision"].as_str().unwrap_or_default().to_owned();
+    let (folder, revision) = copy_agent(node)?;
     let agent = |work: &str, smoke: &str| -> Result<Value> {
         let program = format!("{FOLDER}/wherry-node");
         let programs = format!("--programs={FOLDER}");

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -68,14 +69,7 @@ fn needed(fleet: &Fleet) -> Result<()> {
     fleet.scale(0)?;
     // Here containerd's own file is edited.
     let node = fleet.cluster.node("old");
-    let folder = node.path("/root/agent");
-    fs::create_dir(&folder)?;
-    for name in rig::PROGRAMS.into_iter().chain(["wherry-node"]) {
-        fs::copy(rig::programs()?.join(name), folder.join(name))?;
-    }
-    let record: Value =
-        serde_json::from_slice(&fs::read(node.path("/opt/wherry/installed.json"))?)?;
-    let revision = record["revision"].as_str().unwrap_or_default().to_owned();
+    let (folder, revision) = copy_agent(node)?;
     let agent = Agent { node, image: &fleet.releases.good.agent, revision };
     let config = node.path(CONFIG);
     let before = fs::read(&config)?;
@@ -103,6 +97,21 @@ fn needed(fleet: &Fleet) -> Result<()> {
     node.ask(&["chmod", "644", CONFIG])?;
     fs::remove_dir_all(&folder)?;
     fleet.scale(OPERATORS)
+}
+
+/// Where an agent's programs are on a node, for a case that runs them by hand.
+pub(crate) const FOLDER: &str = "/root/agent";
+
+/// Puts them there. The folder as a path of the machine, and the revision that the node runs.
+pub(crate) fn copy_agent(node: &Node) -> Result<(PathBuf, String)> {
+    let folder = node.path(FOLDER);
+    fs::create_dir(&folder)?;
+    for name in rig::PROGRAMS.into_iter().chain(["wherry-node"]) {
+        fs::copy(rig::programs()?.join(name), folder.join(name))?;
+    }
+    let record: Value =
+        serde_json::from_slice(&fs::read(node.path("/opt/wherry/installed.json"))?)?;
+    Ok((folder, record["revision"].as_str().unwrap_or_default().to_owned()))
 }
 
 fn tells(report: &Value, outcome: &str, why: &str) -> bool {

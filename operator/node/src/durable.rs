@@ -105,10 +105,13 @@ pub(crate) fn put_back(path: &Path, content: &[u8]) -> Result<bool> {
 
 /// What was [kept](keep) is not needed any more.
 pub(crate) fn let_go(path: &Path) -> Result<()> {
-    let kept = kept(&real(path));
-    match fs::remove_file(&kept) {
+    take_away(&kept(&real(path)))
+}
+
+fn take_away(file: &Path) -> Result<()> {
+    match fs::remove_file(file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("can't remove {}", kept.display()))
+            Err(error).with_context(|| format!("can't remove {}", file.display()))
         }
         _ => Ok(()),
     }
@@ -135,11 +138,7 @@ pub(crate) fn tidy_file(path: &Path) -> Result<()> {
 }
 
 fn tidy(path: &Path) -> Result<()> {
-    match fs::remove_file(beside(path)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error)
-            .with_context(|| format!("can't remove what is left beside {}", path.display())),
-        _ => Ok(()),
-    }
+    take_away(&beside(path))
 }
 
 /// What an earlier run has left of [`link`].

@@ -23,13 +23,18 @@ pub(super) struct View<'a> {
     pub(super) target: String,
     /// The status as it is.
     was: WasmShimStatus,
+    /// The administrator's wish to try once more, and since when it is known.
+    pub(super) retry: Option<Retry>,
 }
 
 impl<'a> View<'a> {
     pub(super) fn new(fleet: &'a Fleet<'a>) -> View<'a> {
         let name = fleet.shim.metadata.name.as_deref().unwrap_or_default();
         let (target, _) = revision_of(name, &fleet.shim.spec);
-        View { fleet, target, was: fleet.shim.status.clone().unwrap_or_default() }
+        let was = fleet.shim.status.clone().unwrap_or_default();
+        let mut view = View { fleet, target, was, retry: None };
+        view.retry = view.wish_to_retry();
+        view
     }
 
     pub(super) fn shim(&self) -> &WasmShim {
@@ -238,8 +243,7 @@ impl<'a> View<'a> {
         after(after(seen.at.0, interval), Duration::from_secs(later).into())
     }
 
-    /// The administrator's wish to try once more, and since when it is known.
-    pub(super) fn retry(&self) -> Option<Retry> {
+    fn wish_to_retry(&self) -> Option<Retry> {
         let value = self.annotation(RETRY);
         match &self.was.retry {
             Some(was) if was.value == value || value.is_empty() => Some(was.clone()),

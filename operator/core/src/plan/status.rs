@@ -33,7 +33,7 @@ impl View<'_> {
             target_revision: Some(self.target.clone()),
             last_good_revision: last_good,
             previous_good_revision: previous_good,
-            retry: self.retry(),
+            retry: self.retry.clone(),
             rejected,
             wave: wave.map(|wave| WaveStatus {
                 name: wave.name.clone(),

@@ -31,8 +31,12 @@ impl View<'_> {
 
     /// It failed before the last wish to try once more, and has not been tried since.
     pub(super) fn is_due_again(&self, seen: &crd::Observation) -> bool {
-        let since = self.retry().map(|retry| retry.since.0);
+        let since = self.retry.as_ref().map(|retry| retry.since.0);
         failed(seen.outcome) && since.is_some_and(|since| seen.at.0 <= since)
+    }
+
+    fn is_due(&self, node: &Node) -> bool {
+        node.known_of(&self.target).is_some_and(|seen| self.is_due_again(seen))
     }
 
     /// What is known of a node since the target was brought there in this try: what was seen of it before, by a look
@@ -50,13 +54,11 @@ impl View<'_> {
 
     /// A node of an earlier try that nobody can reach now.
     fn is_out_of_reach(&self, node: &Node) -> bool {
-        let due = node.known_of(&self.target).is_some_and(|seen| self.is_due_again(seen));
-        due && node.under_way().is_none() && (node.held || !node.ready)
+        self.is_due(node) && node.under_way().is_none() && (node.held || !node.ready)
     }
 
     pub(super) fn waits_for_another_try(&self, node: &Node) -> bool {
-        let due = node.known_of(&self.target).is_some_and(|seen| self.is_due_again(seen));
-        due && node.started(&self.target) && !self.is_out_of_reach(node)
+        self.is_due(node) && node.started(&self.target) && !self.is_out_of_reach(node)
     }
 
     /// By its last order; the first one, if that wave is none any more.
@@ -129,10 +131,9 @@ impl View<'_> {
             let message = "its administrator gave it up".to_string();
             return Some(Rejected { revision: self.target.clone(), message });
         }
-        let retry = self.retry();
         if let Some(was) = &self.was().rejected
             && was.revision == self.target
-            && self.was().retry == retry
+            && self.was().retry == self.retry
         {
             return Some(was.clone());
         }

@@ -350,8 +350,7 @@ proptest! {
         world.shim.spec.rollout.windows.clear();
         settle(&mut world, 250)?;
         converged(&world)?;
-        world.shim.metadata.deletion_timestamp =
-            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.now));
+        world.delete();
         settle(&mut world, 150)?;
         prop_assert!(world.released, "{:?}", world.status());
     }

@@ -48,7 +48,7 @@ fn a_selector_that_cannot_be_read_takes_nothing_off() {
     assert_eq!((status.nodes, status.observed_generation), (before.nodes, 2));
     assert!(world.machines.iter().all(|it| it.node.proved && it.installed.is_some()));
     // And who is deleted goes.
-    world.shim.metadata.deletion_timestamp = Some(Time(world.now));
+    world.delete();
     (0..60).for_each(|_| world.step());
     assert!(world.released);
 }
@@ -61,7 +61,7 @@ fn a_window_that_cannot_be_read_gives_no_order_and_keeps_nobody_from_being_delet
     assert_eq!((world.log.len(), world.status().phase), (0, RolloutPhase::Refused));
     let mut world = installed(2);
     world.shim.spec.rollout.windows = vec![never()];
-    world.shim.metadata.deletion_timestamp = Some(Time(world.now));
+    world.delete();
     (0..60).for_each(|_| world.step());
     assert!(world.released);
 }
@@ -157,7 +157,7 @@ fn a_revision_that_waits_for_restarts_is_neither_complete_nor_good() {
 #[test]
 fn who_is_removed_is_told_what_it_waits_for() {
     let mut world = installed(7);
-    world.shim.metadata.deletion_timestamp = Some(Time(world.now));
+    world.delete();
     world.shim.spec.rollout.max_unavailable = Share::Count(7);
     world.machines[0].node.held = true;
     world.machines[1].busy = true;
@@ -171,7 +171,7 @@ fn who_is_removed_is_told_what_it_waits_for() {
         not ready: n2"#]]
     .assert_eq(&told);
     let mut world = installed(7);
-    world.shim.metadata.deletion_timestamp = Some(Time(world.now));
+    world.delete();
     world.shim.spec.rollout.windows =
         vec![Window { cron: "0 2 1 1 *".into(), duration: hour(), time_zone: "UTC".into() }];
     (0..8).for_each(|_| world.step());

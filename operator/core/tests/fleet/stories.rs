@@ -265,8 +265,7 @@ fn a_node_that_was_booted_is_looked_at_and_one_that_was_set_up_anew_begins_again
 #[test]
 fn nothing_is_taken_from_under_containers() {
     let mut world = installed(2);
-    world.shim.metadata.deletion_timestamp =
-        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.now));
+    world.delete();
     world.machines[1].busy = true;
     check(
         &mut world,
@@ -301,8 +300,7 @@ fn nothing_is_taken_from_nodes_that_were_only_looked_at() {
         (0..10).for_each(|_| world.step());
         assert!(world.machines.iter().all(|machine| machine.node.decided.is_some()));
         world.log.clear();
-        world.shim.metadata.deletion_timestamp =
-            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.now));
+        world.delete();
         (0..10).for_each(|_| world.step());
         assert_eq!(world.log, Vec::<String>::new(), "{mode:?}");
         assert!(world.released && world.machines.iter().all(|it| it.node.decided.is_none()));
@@ -315,8 +313,7 @@ fn a_shim_that_was_installed_goes_although_a_plan_was_asked_for_last() {
     let mut world = installed(1);
     world.shim.spec.mode = Mode::Plan;
     (0..10).for_each(|_| world.step());
-    world.shim.metadata.deletion_timestamp =
-        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.now));
+    world.delete();
     (0..10).for_each(|_| world.step());
     assert!(world.log.last().is_some_and(|line| line.contains("Remove")), "{:?}", world.log);
     assert!(world.released);
@@ -371,8 +368,7 @@ fn a_plan_is_no_canary() {
 #[test]
 fn what_cannot_be_pulled_is_nowhere_and_goes_at_once() {
     let mut world = World::new(2, 1);
-    let target = world.target();
-    world.machines.iter_mut().for_each(|it| it.missing.push(target.clone()));
+    world.lose_image();
     check(
         &mut world,
         10,
@@ -384,8 +380,7 @@ fn what_cannot_be_pulled_is_nowhere_and_goes_at_once() {
     );
     assert!(world.status().rejected.is_none(), "it was never tried");
     world.log.clear();
-    world.shim.metadata.deletion_timestamp =
-        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.now));
+    world.delete();
     (0..10).for_each(|_| world.step());
     assert!(world.released && world.log.is_empty(), "{:?}", world.log);
 }
@@ -394,8 +389,7 @@ fn what_cannot_be_pulled_is_nowhere_and_goes_at_once() {
 fn a_mended_spec_follows_one_that_could_not_be_pulled() {
     let mut world = installed(2);
     world.shim.spec = spec(2);
-    let target = world.target();
-    world.machines.iter_mut().for_each(|it| it.missing.push(target.clone()));
+    world.lose_image();
     check(
         &mut world,
         10,
@@ -426,8 +420,7 @@ fn a_shim_is_taken_off_by_whatever_agent_can_be_had() {
     let target = world.target();
     world.machines[0].missing.push(target);
     (0..10).for_each(|_| world.step());
-    world.shim.metadata.deletion_timestamp =
-        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.now));
+    world.delete();
     let mut without = world.clone();
     check(
         &mut world,

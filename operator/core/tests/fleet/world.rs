@@ -111,6 +111,16 @@ impl World {
         self.shim.status.clone().unwrap_or_default()
     }
 
+    pub(crate) fn delete(&mut self) {
+        self.shim.metadata.deletion_timestamp = Some(Time(self.now));
+    }
+
+    /// No node can pull the target's image.
+    pub(crate) fn lose_image(&mut self) {
+        let target = self.target();
+        self.machines.iter_mut().for_each(|it| it.missing.push(target.clone()));
+    }
+
     pub(crate) fn annotate(&mut self, key: &str, value: &str) {
         let all = self.shim.metadata.annotations.get_or_insert_default();
         all.insert(key.to_string(), value.to_string());
