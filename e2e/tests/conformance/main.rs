@@ -32,6 +32,7 @@ fn main() -> ExitCode {
 /// Words on the command line pick the rows whose names they are part of.
 fn conformance() -> Result<()> {
     script::check();
+    play::check();
     let words = std::env::args().skip(1).filter(|word| !word.starts_with('-'));
     let words: Vec<String> = words.collect();
     let mut rows = table::rows();
