@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 
 use crate::pod::Pod;
 
@@ -77,13 +78,17 @@ impl Pod<'_> {
         Ok(number.context("not on a node")?.to_string())
     }
 
-    /// The process of its one container.
+    /// The process of its one container, whose lines can be read before its id stands in the pod.
     pub(crate) fn process(&self) -> Result<Process> {
-        let seen = self.seen()?;
-        let id = seen["status"]["containerStatuses"][0]["containerID"].as_str().context("no id")?;
-        let id = id.trim_start_matches("containerd://").to_string();
-        let mut found = self.processes()?.into_iter().filter(|one| one.cgroups.contains(&id));
+        let seen = self.until(|pod| container_id(pod).is_some()).context("no id")?;
+        let id = container_id(&seen).context("no id")?.trim_start_matches("containerd://");
+        let mut found = self.processes()?.into_iter().filter(|one| one.cgroups.contains(id));
         let first = found.next().context("the container has no process")?;
         Ok(first)
     }
+}
+
+/// None before kubelet has told of it.
+fn container_id(pod: &Value) -> Option<&str> {
+    pod["status"]["containerStatuses"][0]["containerID"].as_str()
 }
